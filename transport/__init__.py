@@ -1,1 +1,15 @@
-"""Filled below."""
+"""ZeroMQ sockets, and their owners under trio and anyio.
+
+Nothing is imported here, so that a worker process that needs only `maitred.transport.sockets` pays for nothing else.
+
+| module | what | imports |
+| --- | --- | --- |
+| `sockets` | ROUTER and DEALER with every option set; bind, connect | zmq |
+| `errors` | what a socket can answer | - |
+| `frames` | one whole message in or out | zmq |
+| `readiness` | several descriptors and a kick as one descriptor | - |
+| `drain` | the owner of sockets, without its loop | zmq |
+| `pump` | the owner under trio | trio |
+| `anyio_dealer` | one DEALER under anyio | anyio |
+| `lifeline` | how a process stays tied to its parent | (trio, in one coroutine) |
+"""

@@ -1,0 +1,76 @@
+"""Frames to messages and back: the only place that knows what a header looks like.
+
+    header = "MT" version msgpack([type, field, …])        version is one byte
+
+followed by the body frames of a message that has a body. A header of three known bytes tells maitred's traffic from
+Majordomo's (which opens with an empty frame or "MDP") before anything is decoded.
+
+Decoding raises `ProtocolError` and nothing else, whatever the bytes; lengths and counts are checked before their content.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from maitred.protocol import limits, messages
+from maitred.protocol.errors import ProtocolError
+
+VERSION = 1
+MAGIC = b"MT" + bytes([VERSION])
+
+Frames = list[Any]
+"""One message: bytes-like frames, the header first. Body frames may be any buffer; they are never looked into."""
+
+_encode = msgspec.msgpack.Encoder().encode
+_M = TypeVar("_M")
+
+
+def encode(message: messages.Message, body: Sequence[Any] = ()) -> Frames:
+    """Make the frames of a message."""
+    return [MAGIC + _encode(message), *body]
+
+
+class Decoder(Generic[_M]):
+    """Decodes one direction of traffic: whatever is not in its union is refused."""
+
+    def __init__(self, union: Any) -> None:
+        self._decode = msgspec.msgpack.Decoder(union).decode
+
+    def decode(self, frames: Sequence[Any]) -> tuple[_M, Sequence[Any]]:
+        """Give the message and its body frames.
+
+        Raises:
+            ProtocolError: for anything that docs/protocol.md does not allow; the text says what and, for a field, where.
+        """
+        if not frames:
+            raise ProtocolError("a message of no frames")
+        if len(frames) > limits.MAX_FRAMES:
+            raise ProtocolError(f"{len(frames)} frames in one message; at most {limits.MAX_FRAMES} are allowed")
+        header = frames[0]
+        if len(header) > limits.MAX_HEADER_BYTES:
+            raise ProtocolError(f"a header of {len(header)} bytes; at most {limits.MAX_HEADER_BYTES} are allowed")
+        message = self._header(bytes(header))
+        body = frames[1:]
+        if (type(message) in messages.WITH_BODY) != bool(body):
+            kind = type(message).__name__
+            raise ProtocolError(f"{kind} {'without a body' if not body else 'with body frames it cannot have'}")
+        return message, body
+
+    def _header(self, header: bytes) -> _M:
+        if header[:3] != MAGIC:
+            if header[:2] == MAGIC[:2]:
+                raise ProtocolError(f"protocol version {header[2:3].hex() or 'missing'}; this peer speaks {VERSION}")
+            raise ProtocolError(f"not a maitred header: it opens with {header[:8].hex(' ') or 'nothing'}")
+        try:
+            return self._decode(header[3:])
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise ProtocolError(f"header: {error}") from None
+
+
+from_client: Decoder[messages.FromClient] = Decoder(messages.FromClient)
+from_worker: Decoder[messages.FromWorker] = Decoder(messages.FromWorker)
+to_client: Decoder[messages.ToClient] = Decoder(messages.ToClient)
+to_worker: Decoder[messages.ToWorker] = Decoder(messages.ToWorker)

@@ -1,0 +1,341 @@
+"""The vocabulary of the wire: every message, its fields, their units and bounds. Nothing here does anything.
+
+A message is one header frame (`protocol.frames`) and, for those in `WITH_BODY`, body frames that the broker passes
+through unread. Fields are positional on the wire: a later version appends fields with defaults and never reorders, so
+that an old peer reads what it knows. `docs/protocol.md` says the same for other languages.
+
+Direction is part of a message's meaning: `FromClient`, `FromWorker`, `ToClient`, `ToWorker` are the four unions that are
+ever decoded, and what stands in none of them cannot be received.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
+
+from maitred.protocol import limits
+
+Id128 = Annotated[bytes, Meta(min_length=16, max_length=16)]
+"""A random 128-bit name that a process gives itself."""
+
+RequestId = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+"""Counted by the client. (client id, request id) names a request everywhere, for its whole life."""
+
+Name = Annotated[str, Meta(min_length=1, max_length=limits.MAX_NAME_CHARS)]
+Text = Annotated[str, Meta(max_length=limits.MAX_TEXT_CHARS)]
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+Attempt = Annotated[int, Meta(ge=1, le=1000)]
+Window = Annotated[int, Meta(ge=0, le=limits.MAX_WINDOW_PARTS)]
+Seconds = Annotated[float, Meta(ge=0, le=limits.MAX_TIMEOUT_S)]
+Key = tuple[Id128, RequestId]
+
+
+class Message(Struct, frozen=True, array_like=True):
+    """Base of all messages: a msgpack array whose first element is the type's number."""
+
+
+# --- both ways ---------------------------------------------------------------------------------------------------
+
+
+class Heartbeat(Message, frozen=True, tag=1):
+    """I am here. A peer that is waiting sends it every interval; the broker answers each one."""
+
+
+class Bye(Message, frozen=True, tag=2):
+    """I am leaving in good order; what you hold for me you may drop."""
+
+
+# --- client to broker --------------------------------------------------------------------------------------------
+
+
+class Hello(Message, frozen=True, tag=10):
+    """First message of a client's connection. Several connections of one process carry the same client id."""
+
+    client: Id128
+    software: Text = ""
+    host: Text = ""
+    pid: Count = 0
+
+
+class Request(Message, frozen=True, tag=11):
+    """One command to one pool; the body is its arguments.
+
+    `pool` None: the broker chooses by its routing table. `timeout` is what is left of the caller's time in seconds, so
+    that clocks need not agree; None takes the pool's. `window` is how many parts the client can take now; 0 asks for no
+    parts at all. `idempotent` overrides what the command declared; `attempts` (0: the pool's) bounds the runs in all.
+    """
+
+    id: RequestId
+    pool: Name | None
+    command: Name
+    timeout: Seconds | None = None
+    window: Window = 0
+    idempotent: bool | None = None
+    attempts: Annotated[int, Meta(ge=0, le=100)] = 0
+
+
+class Cancel(Message, frozen=True, tag=12):
+    """Stop this request: removed where it is queued, told to stop where it runs."""
+
+    id: RequestId
+
+
+class Grant(Message, frozen=True, tag=13):
+    """The reader of a stream has room for so many parts more."""
+
+    id: RequestId
+    parts: Window
+
+
+class Query(Message, frozen=True, tag=14):
+    """Ask the broker about itself: "pools", "workers", "broker" or "routing". Answered by REPLY or ERROR."""
+
+    id: RequestId
+    what: Name
+
+
+# --- broker to client --------------------------------------------------------------------------------------------
+
+
+class Welcome(Message, frozen=True, tag=20):
+    """The answer to HELLO, REGISTER, ATTACH and AGENT.
+
+    `epoch` is random for each life of a broker: another epoch means that what was outstanding is gone. `interval` is the
+    agreed time between heartbeats in seconds, `liveness` how many may be missed; `max_message` is in bytes.
+    """
+
+    epoch: Id128
+    interval: Seconds
+    liveness: Annotated[int, Meta(ge=1, le=1000)]
+    max_message: Count
+    software: Text = ""
+
+
+class Part(Message, frozen=True, tag=21):
+    """One piece of a streamed reply. `number` counts from 0 within an attempt; another attempt starts again."""
+
+    id: RequestId
+    attempt: Attempt
+    number: Count
+
+
+class Reply(Message, frozen=True, tag=22):
+    """The terminal answer of a request that worked; the body is its result."""
+
+    id: RequestId
+    attempt: Attempt = 1
+
+
+class Error(Message, frozen=True, tag=23):
+    """The terminal answer of one that did not: a code, a sentence; the body is a map of details.
+
+    Id -1 speaks of the connection rather than of a request: the peer broke the protocol.
+    """
+
+    id: Annotated[int, Meta(ge=-1, le=2**63 - 1)]
+    code: Name
+    message: Text
+
+
+class Stranger(Message, frozen=True, tag=24):
+    """I do not know you: say HELLO, REGISTER, ATTACH or AGENT (again). What you just sent was not acted upon."""
+
+
+# --- worker to broker --------------------------------------------------------------------------------------------
+
+
+class CommandInfo(Struct, frozen=True, array_like=True):
+    """What the broker has to know of a command."""
+
+    name: Name
+    idempotent: bool = False
+    streams: bool = False
+
+
+class Register(Message, frozen=True, tag=30):
+    """A worker is READY: it has loaded what it needs and can hold `slots` requests.
+
+    `token` binds its second connection (ATTACH) to this one. `holds` names the requests it has not answered yet: empty
+    at first, not so when it registers again after a broken connection or with a restarted broker.
+    """
+
+    worker: Id128
+    token: Id128
+    pool: Name
+    slots: Annotated[int, Meta(ge=1, le=limits.MAX_SLOTS)]
+    commands: Annotated[list[CommandInfo], Meta(max_length=limits.MAX_COMMANDS)]
+    host: Text = ""
+    pid: Count = 0
+    software: Text = ""
+    holds: Annotated[list[Key], Meta(max_length=limits.MAX_SLOTS)] = []
+
+
+class Attach(Message, frozen=True, tag=31):
+    """The worker's second connection: heartbeats one way, cancels and grants the other."""
+
+    worker: Id128
+    token: Id128
+
+
+class Beat(Message, frozen=True, tag=32):
+    """A worker's heartbeat. `rss` in bytes, `cpu` in seconds used, `lag` in seconds the beat itself was late."""
+
+    rss: Count = 0
+    cpu: Annotated[float, Meta(ge=0)] = 0.0
+    lag: Annotated[float, Meta(ge=0)] = 0.0
+
+
+class WorkerPart(Message, frozen=True, tag=33):
+    """One piece of a streamed reply, on its way to the client."""
+
+    client: Id128
+    id: RequestId
+    attempt: Attempt
+    number: Count
+
+
+class WorkerReply(Message, frozen=True, tag=34):
+    """The result of a request. It gives the worker its slot back."""
+
+    client: Id128
+    id: RequestId
+    attempt: Attempt
+
+
+class WorkerError(Message, frozen=True, tag=35):
+    """The failure of a request. It gives the worker its slot back."""
+
+    client: Id128
+    id: RequestId
+    attempt: Attempt
+    code: Name
+    message: Text
+
+
+class Leave(Message, frozen=True, tag=36):
+    """The worker has answered all it began and begins nothing more: what else it was sent may run elsewhere."""
+
+
+# --- broker to worker --------------------------------------------------------------------------------------------
+
+
+class Dispatch(Message, frozen=True, tag=40):
+    """Run this; the body is the client's own, byte for byte. `timeout` is what is left in seconds."""
+
+    client: Id128
+    id: RequestId
+    attempt: Attempt
+    command: Name
+    timeout: Seconds
+    window: Window = 0
+
+
+class WorkerCancel(Message, frozen=True, tag=41):
+    """Tell the function to stop, because of "cancelled", "deadline" or "client_lost"."""
+
+    client: Id128
+    id: RequestId
+    reason: Name
+
+
+class WorkerGrant(Message, frozen=True, tag=42):
+    """The reader of this stream has room for so many parts more."""
+
+    client: Id128
+    id: RequestId
+    parts: Window
+
+
+# --- agent to broker and back ------------------------------------------------------------------------------------
+
+
+class Agent(Message, frozen=True, tag=50):
+    """The parent of one pool's workers on one host introduces itself."""
+
+    agent: Id128
+    pool: Name
+    host: Text = ""
+    pid: Count = 0
+    software: Text = ""
+
+
+class Spawned(Message, frozen=True, tag=51):
+    """A worker process was started; it registers itself once it has loaded."""
+
+    worker: Id128
+    pid: Count
+
+
+class Vouch(Message, frozen=True, tag=52):
+    """The agent's heartbeat: these workers are alive, not stopped, and busy within their request's time."""
+
+    workers: Annotated[list[Id128], Meta(max_length=limits.MAX_AGENT_WORKERS)]
+
+
+class Certificate(Struct, frozen=True, omit_defaults=True):
+    """A death certificate. `peak_rss` in bytes, `age` in seconds, `stderr` the last lines the worker wrote.
+
+    `cause` is one of CAUSES.
+    """
+
+    cause: Name
+    signal: Text | None = None
+    exit_code: int | None = None
+    peak_rss: Count | None = None
+    age: Annotated[float, Meta(ge=0)] | None = None
+    served: Count | None = None
+    stderr: Annotated[str, Meta(max_length=16 * 1024)] | None = None
+    worker: Text | None = None
+    pid: Count | None = None
+    host: Text | None = None
+
+
+CAUSES = frozenset(
+    {"oom", "signal", "exit", "timeout", "cancelled", "heartbeat", "node_lost", "recycle", "drain", "operator"}
+)
+"""Why a worker can be gone: the one enumeration."""
+
+
+class Died(Message, frozen=True, tag=53):
+    """A worker is dead. `started` names the requests it had begun and not answered; None where nobody can tell."""
+
+    worker: Id128
+    certificate: Certificate
+    started: Annotated[list[Key], Meta(max_length=limits.MAX_SLOTS)] | None = None
+
+
+class Degraded(Message, frozen=True, tag=54):
+    """The agent cannot start workers, and why; an empty reason: it can again."""
+
+    reason: Text
+
+
+class Fence(Message, frozen=True, tag=55):
+    """Kill this worker, it has gone silent; DIED answers."""
+
+    worker: Id128
+
+
+FromClient = Hello | Request | Cancel | Grant | Query | Heartbeat | Bye
+ToClient = Welcome | Part | Reply | Error | Stranger | Heartbeat | Bye
+FromWorker = (
+    Register
+    | Attach
+    | Beat
+    | WorkerPart
+    | WorkerReply
+    | WorkerError
+    | Leave
+    | Agent
+    | Spawned
+    | Vouch
+    | Died
+    | Degraded
+    | Heartbeat
+    | Bye
+)
+ToWorker = Welcome | Dispatch | WorkerCancel | WorkerGrant | Fence | Error | Stranger | Heartbeat | Bye
+
+WITH_BODY: frozenset[type[Any]] = frozenset({Request, Dispatch, Part, Reply, Error, WorkerPart, WorkerReply, WorkerError})
+"""Messages that carry body frames, at least one; all others are the header alone."""
