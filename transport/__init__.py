@@ -4,7 +4,8 @@ Nothing is imported here, so that a worker process that needs only `maitred.tran
 
 | module | what | imports |
 | --- | --- | --- |
-| `sockets` | ROUTER and DEALER with every option set; bind, connect | zmq |
+| `sockets` | ROUTER and DEALER with every option set | zmq |
+| `endpoints` | bind and connect, with errors that say what to do | zmq |
 | `errors` | what a socket can answer | - |
 | `frames` | one whole message in or out | zmq |
 | `readiness` | several descriptors and a kick as one descriptor | - |

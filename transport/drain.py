@@ -15,7 +15,6 @@ asked for, the others are taken until there is nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -54,7 +53,7 @@ class PumpStatistics:
         messages_out: messages given to ZeroMQ.
         wakeups: times the owner was woken by a descriptor or a kick.
         rescues: messages found waiting while nothing would have woken the owner; more than 0 is a bug.
-        batches_full: portions that ended at their bound, with more waiting.
+        batches_full: portions that ended at their bound.
         too_many_frames: messages thrown away for their number of frames.
     """
 
@@ -117,6 +116,8 @@ class Drain:
         Raises:
             Exception: whatever a callback raised; later messages stay in their queues.
         """
+        if self._closed:
+            return False
         if self._pumping:
             raise RuntimeError("pump() was called from within one of its callbacks")
         self._pumping = True
@@ -160,7 +161,7 @@ class Drain:
             self._readiness.kick()
 
     def kick(self) -> None:
-        """Have the owner look at all sockets; from any thread or signal handler."""
+        """Have the owner look at all sockets. From another thread: `trio.from_thread.run_sync(pump.kick)`."""
         self._readiness.kick()
 
     @property
@@ -194,22 +195,24 @@ class Drain:
             socket.close(linger_ms)
 
     def _receive_batch(self, index: int) -> None:
-        inbox, on_message = self._inboxes[index], self._on_message
-        with suppress(zmq.Again):  # nothing left; EVENTS is read again before anyone sleeps
-            for taken in range(self._batch):
-                if self._closed or (taken < ASK_FIRST and self._settle_one(index)):
-                    return
-                frames = inbox.receive()
-                if type(frames) is list:
-                    self._messages_in += 1
-                    on_message(index, frames)
-                else:
-                    self._overlong(index, frames)  # pyright: ignore[reportArgumentType]
-            self._batches_full += 1
+        receive, on_message = self._inboxes[index].receive, self._on_message
+        for taken in range(self._batch):
+            if self._closed or (taken < ASK_FIRST and self._settle_one(index)):
+                return
+            try:
+                message = receive()
+            except zmq.Again:
+                return  # not settled by this: EVENTS is read again before anyone sleeps
+            if message is None:
+                break  # throwing away a message without end is a portion of its own
+            if isinstance(message, TooManyFrames):
+                self._overlong(index, message)
+                continue
+            self._messages_in += 1
+            on_message(index, message)
+        self._batches_full += 1
 
-    def _overlong(self, index: int, notice: TooManyFrames | None) -> None:
-        if notice is None:  # not all of it is thrown away yet
-            return
+    def _overlong(self, index: int, notice: TooManyFrames) -> None:
         self._too_many_frames += 1
         if self._on_overlong is not None:
             self._on_overlong(index, notice)

@@ -25,7 +25,7 @@ class Pump(Drain):
     """Owns sockets; `run` is its task. See `Drain` for the arguments and for `send`, `kick` and `statistics`.
 
     Args:
-        sockets: owned from here on, as in `Drain`; all calls belong to trio's thread (except `kick`).
+        sockets: owned from here on, as in `Drain`; all calls belong to trio's thread.
         on_message: called with the socket's index and the frames; an exception ends `run` with it.
         batch: messages from one socket before the next one's turn, and before other tasks run.
         on_idle: called before each sleep; may `send`.
@@ -50,6 +50,8 @@ class Pump(Drain):
         )
         self._safety_interval_s = safety_interval_s
         self._waiting = False
+        self._slept = False
+        self._rounds = 0
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Receive until `close` is called.
@@ -63,15 +65,16 @@ class Pump(Drain):
         """
         task_status.started()
         while not self._closed:
-            wakeups = self._wakeups
+            rounds, self._slept = self._rounds, False
             # One scope an interval, rather than one a wake-up.
             with trio.move_on_after(self._safety_interval_s):
                 await self._run_until_closed()
-            if self._wakeups == wakeups:
+            if self._slept and self._rounds == rounds + 1:
                 self._look_for_stall()
 
     async def _run_until_closed(self) -> None:
         while not self._closed:
+            self._rounds += 1
             if self.pump():
                 await trio.lowlevel.checkpoint()
             elif not await self._wait():
@@ -81,7 +84,7 @@ class Pump(Drain):
         """Sleep until a descriptor or a kick; False when closed."""
         if self._closed:
             return False
-        self._waiting = True
+        self._waiting = self._slept = True
         try:
             await trio.lowlevel.wait_readable(self._readiness.fileno())
         except trio.ClosedResourceError:
