@@ -1,0 +1,1 @@
+"""The pytest plugin. Its fixtures arrive together with the client; it is registered already so that installs keep."""
