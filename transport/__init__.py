@@ -10,6 +10,7 @@ Nothing is imported here, so that a worker process that needs only `maitred.tran
 | `frames` | one whole message in or out | zmq |
 | `readiness` | several descriptors and a kick as one descriptor | - |
 | `drain` | the owner of sockets, without its loop | zmq |
+| `owner` | the waiting of an owner, for any loop | zmq |
 | `pump` | the owner under trio | trio |
 | `anyio_dealer` | one DEALER under anyio | anyio |
 | `lifeline` | how a process stays tied to its parent | (trio, in one coroutine) |

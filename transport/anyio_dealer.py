@@ -1,0 +1,147 @@
+"""One DEALER under anyio (trio or asyncio): one task receives, any task of the loop sends.
+
+The traps are covered where they are for the broker, in `Drain` and `Owner`; added here is a `send` that waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import TypeAlias
+
+import anyio
+import anyio.abc
+import anyio.lowlevel
+import zmq
+
+from maitred.transport.drain import DEFAULT_BATCH, PumpStatistics
+from maitred.transport.errors import WouldBlock
+from maitred.transport.frames import DEFAULT_MAX_FRAMES, Frame, OutFrame
+from maitred.transport.owner import DEFAULT_SAFETY_INTERVAL_S, EventLoop, Owner
+
+__all__ = ["DEFAULT_SEND_TIMEOUT_S", "AnyioDealer", "MessageHandler"]
+
+MessageHandler: TypeAlias = Callable[[list[Frame]], None]
+"""Called with the frames of one message."""
+
+DEFAULT_SEND_TIMEOUT_S = 10.0
+"""Seconds that a send waits for a place in the queue, or for a connection."""
+
+SEND_RETRY_S = 0.05
+"""Seconds after which a waiting send tries again even if nothing woke it: nobody may be receiving at the time."""
+
+_ANYIO = EventLoop(
+    move_on_after=anyio.move_on_after,
+    checkpoint=anyio.lowlevel.checkpoint,
+    wait_readable=anyio.wait_readable,
+    notify_closing=anyio.notify_closing,
+    closed_while_waiting=anyio.ClosedResourceError,
+)
+
+
+def _no_receiver(frames: list[Frame]) -> None:
+    raise AssertionError(f"{len(frames)} frames were received before receive_loop() gave a handler")
+
+
+class AnyioDealer:
+    """Owns one DEALER; used in one event loop.
+
+    Args:
+        socket: owned from here on; connected before or after.
+        batch: messages received before other tasks run.
+        max_frames: frames in one message; a longer one is thrown away and counted.
+        safety_interval_s: seconds without a wake-up before the socket is looked at anyway.
+    """
+
+    def __init__(
+        self,
+        socket: zmq.Socket[bytes],
+        *,
+        batch: int = DEFAULT_BATCH,
+        max_frames: int = DEFAULT_MAX_FRAMES,
+        safety_interval_s: float = DEFAULT_SAFETY_INTERVAL_S,
+    ) -> None:
+        self._on_message: MessageHandler = _no_receiver
+        self._room: anyio.Event | None = None
+        self._owner = Owner(
+            [socket],
+            lambda _, frames: self._on_message(frames),
+            loop=_ANYIO,
+            batch=batch,
+            on_idle=self._wake_senders,
+            max_frames=max_frames,
+            safety_interval_s=safety_interval_s,
+        )
+
+    def send_nowait(self, frames: Sequence[OutFrame]) -> None:
+        """Send one message whole, or not at all; from any task of the loop.
+
+        Raises:
+            WouldBlock: the queue is full or nobody is connected.
+            SocketClosed: it was closed.
+        """
+        self._owner.send(0, frames)
+
+    async def send(self, frames: Sequence[OutFrame], *, timeout_s: float = DEFAULT_SEND_TIMEOUT_S) -> None:
+        """Send one message whole, waiting for room or a connection; always a checkpoint.
+
+        Cancelled, it has sent nothing. Messages of one task keep their order; those of several tasks have none.
+
+        Raises:
+            WouldBlock: there was no room within `timeout_s`; nothing was sent.
+            SocketClosed: it was closed.
+        """
+        await anyio.lowlevel.checkpoint_if_cancelled()
+        with suppress(WouldBlock):
+            self.send_nowait(frames)
+            await anyio.lowlevel.cancel_shielded_checkpoint()
+            return
+        with anyio.move_on_after(timeout_s):
+            while True:
+                await self._wait_for_room()
+                with suppress(WouldBlock):
+                    self.send_nowait(frames)
+                    return
+        raise WouldBlock(f"no room in the queue, or nobody connected, for {timeout_s:g} s")
+
+    async def receive_loop(
+        self, on_message: MessageHandler, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Hand each message to `on_message` until `close` is called; `on_message` may `send_nowait`.
+
+        Cancelling it cuts no message, and it may be called again.
+
+        Raises:
+            anyio.BusyResourceError: it runs already.
+            Exception: whatever `on_message` raised.
+        """
+        self._on_message = on_message
+        task_status.started()
+        await self._owner.wait_and_receive()
+
+    @property
+    def rescues(self) -> int:
+        """Messages found waiting while nothing would have woken the receiver; more than 0 is a bug."""
+        return self._owner.rescues
+
+    def statistics(self) -> PumpStatistics:
+        """Return the counts as they are now."""
+        return self._owner.statistics()
+
+    def close(self, linger_ms: int | None = None) -> None:
+        """End `receive_loop` and close the socket; waiting sends raise `SocketClosed`. Repeatable."""
+        self._owner.close(linger_ms)
+        self._wake_senders()
+
+    async def _wait_for_room(self) -> None:
+        # ZeroMQ announces room through the same descriptor as messages, so whenever the receiver was woken and has
+        # drained the socket, there may be some.
+        if self._room is None:
+            self._room = anyio.Event()
+        with anyio.move_on_after(SEND_RETRY_S):
+            await self._room.wait()
+
+    def _wake_senders(self) -> None:
+        if self._room is not None:
+            self._room.set()
+            self._room = None
