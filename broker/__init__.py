@@ -1,1 +1,1 @@
-"""Filled below."""
+"""The broker: `core` decides, the shell around it moves bytes."""

@@ -10,6 +10,9 @@ Extension types (docs/protocol.md, Bodies):
 The broker imports this file only to write the details of its own errors and tables; it reads no body.
 """
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# msgpack and NumPy (an extra, never imported here at type-checking time) deal in values of any type, and so does this.
+
 from __future__ import annotations
 
 import dataclasses

@@ -337,5 +337,7 @@ FromWorker = (
 )
 ToWorker = Welcome | Dispatch | WorkerCancel | WorkerGrant | Fence | Error | Stranger | Heartbeat | Bye
 
-WITH_BODY: frozenset[type[Any]] = frozenset({Request, Dispatch, Part, Reply, Error, WorkerPart, WorkerReply, WorkerError})
+WITH_BODY: frozenset[type[Any]] = frozenset(
+    {Request, Dispatch, Part, Reply, Error, WorkerPart, WorkerReply, WorkerError}
+)
 """Messages that carry body frames, at least one; all others are the header alone."""

@@ -1,0 +1,91 @@
+"""Clients: who they are, what they may still wait for, and when they are taken to be gone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from maitred.broker.core.effects import Peer
+from maitred.broker.core.model import Client
+from maitred.broker.core.requests import Requests
+from maitred.broker.core.state import State
+from maitred.broker.core.tables import TABLES
+from maitred.broker.core.workers import Workers
+from maitred.protocol import messages
+from maitred.protocol.body import encode_body
+from maitred.protocol.errors import Code
+
+
+class Clients:
+    """The verbs of a client's connection."""
+
+    def __init__(self, state: State, requests: Requests, workers: Workers) -> None:
+        self._state = state
+        self._requests = requests
+        self._workers = workers
+
+    def hello(self, peer: Peer, message: messages.Hello, now: float) -> None:
+        """A connection introduces itself. Saying it twice gives up what the first one waited for."""
+        known = self._state.parties.get(peer)
+        if isinstance(known, Client):
+            self.lose(known, "said HELLO again", now)
+        if self._state.clients >= self._state.settings.max_clients:
+            self._state.refuse(peer, -1, Code.UNAVAILABLE, "too many clients", {"reason": "max_clients"})
+            return
+        self._state.parties[peer] = Client(peer, message.client, message.software, now)
+        self._state.clients += 1
+        self._workers.welcome(peer)
+
+    def receive(self, client: Client, message: messages.FromClient, body: Sequence[Any], now: float) -> None:
+        """Act on what a known client says."""
+        client.heard_at = now
+        match message:
+            case messages.Request():
+                self._requests.admit(client, message, body, now)
+            case messages.Heartbeat():
+                self._state.send(client.peer, messages.Heartbeat())
+            case messages.Cancel():
+                self._requests.cancel(client, message.id)
+            case messages.Grant():
+                self._requests.grant(client, message)
+            case messages.Query():
+                self._answer(client, message, now)
+            case messages.Bye():
+                self.lose(client, "said BYE", now)
+            case messages.Hello():
+                self.hello(client.peer, message, now)
+
+    def _answer(self, client: Client, message: messages.Query, now: float) -> None:
+        table = TABLES.get(message.what)
+        if table is None:
+            known = sorted(TABLES)
+            text = f"no table {message.what!r}; there are: {', '.join(known)}"
+            self._state.refuse(client.peer, message.id, Code.INVALID_ARGUMENT, text, {"argument": "what"})
+            return
+        rows: Callable[[State, float], Any] = table
+        self._state.send(client.peer, messages.Reply(message.id), encode_body(rows(self._state, now)))
+
+    def lose(self, client: Client, why: str, now: float) -> None:
+        """A client is gone: what it waited for is not begun, and what runs is told to stop."""
+        del self._state.parties[client.peer]
+        self._state.clients -= 1
+        waiting = list(client.waiting.values())
+        for request in waiting:
+            self._requests.give_up(request)
+        if waiting:
+            self._state.note("client.lost", client=client.id.hex(), requests=len(waiting), why=why)
+
+    def sweep(self, now: float) -> None:
+        """Look for those who are silent too long: soon where work is done for them, later where not."""
+        it = self._state.settings
+        for party in list(self._state.parties.values()):
+            if isinstance(party, Client):
+                silent = now - party.heard_at
+                if silent > (it.client_silence_s if party.waiting else it.idle_client_s):
+                    self.lose(party, f"silent for {silent:.0f} s", now)
+
+    def forgive(self, now: float) -> None:
+        """The broker itself was not running: whoever was silent meanwhile is not to blame."""
+        for party in self._state.parties.values():
+            if isinstance(party, Client):
+                party.heard_at = now

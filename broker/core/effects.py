@@ -1,0 +1,47 @@
+"""What the core asks its shell to do. Data only: the core does nothing itself."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from msgspec import Struct
+
+from maitred.protocol.messages import Message
+
+
+class Side(enum.IntEnum):
+    """Which socket a peer is connected to. A peer of one side can never act as one of the other."""
+
+    CLIENTS = 0
+    WORKERS = 1
+
+
+class Peer(NamedTuple):
+    """One connection: good for answering, never for trusting. It names a socket's peer, not a process."""
+
+    side: Side
+    route: bytes
+
+
+class Send(Struct, frozen=True):
+    """Send this message to that peer. A message that cannot be sent comes back through `undeliverable`."""
+
+    peer: Peer
+    message: Message
+    body: Sequence[Any] = ()
+
+
+class Note(Struct, frozen=True):
+    """Something happened that is worth a line in the log, a count, or a subscriber's attention."""
+
+    event: str
+    fields: dict[str, Any]
+
+
+class Drained(Struct, frozen=True):
+    """After `drain`: nothing is left to answer. Emitted once."""
+
+
+Effect = Send | Note | Drained

@@ -1,0 +1,227 @@
+"""The broker as a state machine: messages and the time in, effects out.
+
+    receive(peer, frames, now) · tick(now) · next_deadline() · undeliverable(peer, message, now) · drain(now)
+
+No socket, no clock, no randomness, no log. The time is any number of seconds that never runs backwards. Whatever comes
+in over the wire ends in effects; an exception that leaves this class is a bug.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from maitred.broker.core.clients import Clients
+from maitred.broker.core.effects import Drained, Effect, Peer, Side
+from maitred.broker.core.model import Agent, Client, Request, Worker
+from maitred.broker.core.requests import Requests
+from maitred.broker.core.settings import CoreSettings
+from maitred.broker.core.state import Control, State
+from maitred.broker.core.workers import Workers
+from maitred.protocol import frames, messages
+from maitred.protocol.errors import Code, ProtocolError
+
+LATE_INTERVALS = 2.0
+"""A tick later than so many heartbeat intervals means that the broker itself stood still (a suspended machine)."""
+
+
+class BrokerCore:
+    """Routes. See the module's docstring for the five verbs."""
+
+    def __init__(self, settings: CoreSettings, now: float) -> None:
+        self.state = State(settings, now)
+        self._requests = Requests(self.state)
+        self._workers = Workers(self.state, self._requests)
+        self._clients = Clients(self.state, self._requests, self._workers)
+        self._sweep_at = now + settings.heartbeat_interval_s
+        self._drained = False
+
+    def receive(self, peer: Peer, message_frames: Sequence[Any], now: float) -> list[Effect]:
+        """Act on one message. Broken ones are counted and answered with `protocol_error`."""
+        try:
+            if peer.side is Side.CLIENTS:
+                message, body = frames.from_client.decode(message_frames)
+                self._from_client(peer, message, body, now)
+            else:
+                order, body = frames.from_worker.decode(message_frames)
+                self._from_worker(peer, order, body, now)
+        except ProtocolError as error:
+            self.state.note("protocol.error", side=peer.side.name.lower(), reason=error.message)
+            self.state.refuse(peer, -1, Code.PROTOCOL_ERROR, error.message[:1024])
+        return self._effects()
+
+    def tick(self, now: float) -> list[Effect]:
+        """Do what is due. To be called at `next_deadline`, or whenever."""
+        for request in self.state.deadlines.due(now):
+            self._requests.expire(request)
+        if now >= self._sweep_at:
+            self._sweep(now)
+        if self.state.draining_until is not None and now >= self.state.draining_until:
+            for request in list(self.state.requests.values()):
+                self._requests.fail_unavailable(request, "draining", "the broker shut down before it was done")
+        for pool in self.state.pools.values():
+            self._requests.dispatch(pool, now)
+        return self._effects()
+
+    def next_deadline(self) -> float:
+        """When `tick` has something to do, at the latest."""
+        due = self.state.deadlines.next()
+        wake = self._sweep_at if due is None else min(due, self._sweep_at)
+        return wake if self.state.draining_until is None else min(wake, self.state.draining_until)
+
+    def undeliverable(self, peer: Peer, message: messages.Message, now: float) -> list[Effect]:
+        """A message could not be sent: the peer's connection is gone, or it reads too slowly."""
+        match self.state.parties.get(peer):
+            case Client() as client:
+                self._clients.lose(client, "its connection is closed or it does not read", now)
+            case Worker() as worker:
+                self._workers.unreachable(worker, message, now)
+            case Control(worker=worker):
+                self.state.parties.pop(peer, None)
+                worker.control = None
+            case Agent() as agent:
+                self._workers.lose_agent(agent)
+            case None:
+                pass
+        return self._effects()
+
+    def drain(self, now: float) -> list[Effect]:
+        """Admit nothing more; answer `unavailable` to what will not get done in time, wait for the rest."""
+        budget = self.state.settings.drain_timeout_s
+        self.state.draining_until = now + budget
+        self.state.note("broker.draining", requests=len(self.state.requests))
+        for pool in self.state.pools.values():
+            slots = sum(worker.slots for worker in pool.workers.values() if not worker.suspect)
+            fits = int(slots * budget / pool.service_s) - pool.held if pool.service_s else 0
+            for place, request in enumerate(list(pool.queue)):
+                if place >= max(fits, 0):
+                    self._requests.fail_unavailable(request, "draining", "the broker is shutting down")
+        return self._effects()
+
+    # --- who may say what ---
+
+    def _from_client(self, peer: Peer, message: messages.FromClient, body: Sequence[Any], now: float) -> None:
+        party = self.state.parties.get(peer)
+        if isinstance(party, Client):
+            self._clients.receive(party, message, body, now)
+        elif isinstance(message, messages.Hello):
+            self._clients.hello(peer, message, now)
+        elif not isinstance(message, messages.Bye):
+            self.state.send(peer, messages.Stranger())
+
+    def _from_worker(self, peer: Peer, message: messages.FromWorker, body: Sequence[Any], now: float) -> None:
+        match message:
+            case messages.Register():
+                self._workers.register(peer, message, now)
+            case messages.Attach():
+                self._workers.attach(peer, message, now)
+            case messages.Agent():
+                self._workers.enrol_agent(peer, message, now)
+            case _:
+                self._from_party(peer, self.state.parties.get(peer), message, body, now)
+
+    def _from_party(
+        self, peer: Peer, party: Any, message: messages.FromWorker, body: Sequence[Any], now: float
+    ) -> None:
+        match party:
+            case Worker():
+                self._workers.heard(party, now)
+                self._from_registered(peer, party, message, body, now)
+            case Control(worker=worker):
+                self._workers.heard(worker, now)
+                self._from_registered(peer, worker, message, body, now)
+            case Agent():
+                party.heard_at = now
+                self._from_agent(party, message, now)
+            case _:
+                if not isinstance(message, messages.Bye):
+                    self.state.send(peer, messages.Stranger())
+
+    def _from_registered(
+        self, peer: Peer, worker: Worker, message: messages.FromWorker, body: Sequence[Any], now: float
+    ) -> None:
+        match message:
+            case messages.WorkerReply() | messages.WorkerError():
+                self._requests.finish(worker, message, body, now)
+            case messages.WorkerPart():
+                self._requests.relay(worker, message, body)
+            case messages.Beat():
+                self._workers.beat(worker, peer, message)
+            case messages.Heartbeat():
+                self.state.send(peer, messages.Heartbeat())
+            case messages.Leave() | messages.Bye():
+                self._workers.leave(worker, now)
+            case _:
+                raise ProtocolError(f"a worker does not send {type(message).__name__}")
+
+    def _from_agent(self, agent: Agent, message: messages.FromWorker, now: float) -> None:
+        match message:
+            case messages.Spawned():
+                self._workers.spawned(agent, message, now)
+            case messages.Vouch():
+                self._workers.vouch(agent, message, now)
+            case messages.Died():
+                self._workers.died(agent, message, now)
+            case messages.Degraded():
+                agent.pool.degraded = message.reason
+                self.state.note("pool.degraded", pool=agent.pool.name, reason=message.reason)
+            case messages.Heartbeat():
+                self.state.send(agent.peer, messages.Heartbeat())
+            case messages.Bye():
+                self._workers.lose_agent(agent)
+            case _:
+                raise ProtocolError(f"an agent does not send {type(message).__name__}")
+
+    # --- time ---
+
+    def _sweep(self, now: float) -> None:
+        interval = self.state.settings.heartbeat_interval_s
+        if now - self._sweep_at > LATE_INTERVALS * interval:
+            self.state.note("broker.stalled", late_s=now - self._sweep_at)
+            self._workers.forgive(now)
+            self._clients.forgive(now)
+        self._workers.sweep(now)
+        self._clients.sweep(now)
+        self._sweep_at = now + interval
+
+    def _effects(self) -> list[Effect]:
+        state = self.state
+        if state.draining_until is not None and not state.requests and not self._drained:
+            self._drained = True
+            state.out.append(Drained())
+        out, state.out = state.out, []
+        return out
+
+    # --- for tests ---
+
+    def check(self) -> None:
+        """Recompute everything that is derived. Called by tests after each step; raises AssertionError."""
+        state = self.state
+        for request in state.requests.values():
+            _check_place(request)
+            party = state.parties.get(request.peer)
+            assert isinstance(party, Client)
+            assert party.waiting[request.key[1]] is request
+        assert len(state.deadlines) == len(state.requests)
+        for pool in state.pools.values():
+            held = [request for worker in pool.workers.values() for request in worker.held.values()]
+            assert pool.held == len(held)
+            assert len(pool.queue) + pool.held == sum(r.pool is pool for r in state.requests.values())
+            assert len(pool.queue) + pool.held <= pool.settings.max_queue
+            numbers = [request.admitted for request in pool.queue]
+            assert numbers == sorted(numbers)
+            for worker in pool.workers.values():
+                assert worker.load <= worker.slots
+                assert (worker in pool.ready) == worker.ready
+                assert state.workers[worker.id] is worker
+                assert state.parties[worker.peer] is worker
+            assert not pool.queue or not len(pool.ready), "work waits while a worker has room"
+        assert state.clients == sum(isinstance(party, Client) for party in state.parties.values())
+
+
+def _check_place(request: Request) -> None:
+    if request.worker is None:
+        assert request in request.pool.queue
+    else:
+        assert request.worker.held[request.key] is request
+        assert request not in request.pool.queue

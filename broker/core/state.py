@@ -1,0 +1,65 @@
+"""Everything the core knows, and the two ways it speaks: `send` and `note`. No decisions here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from maitred.broker.core.deadlines import Deadlines
+from maitred.broker.core.effects import Effect, Note, Peer, Send
+from maitred.broker.core.model import Agent, Client, Key, Pool, Request, Worker
+from maitred.broker.core.settings import CoreSettings
+from maitred.protocol import messages
+from maitred.protocol.body import encode_body
+from maitred.protocol.errors import Code
+
+
+class Control:
+    """A worker's second connection."""
+
+    __slots__ = ("worker",)
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+
+
+Party = Client | Worker | Control | Agent
+
+
+class State:
+    """The broker's whole memory.
+
+    `parties` says who is behind a connection; `requests` holds every request that still owes its client an answer;
+    `abandoned` those answered already whose worker is not done with them.
+    """
+
+    def __init__(self, settings: CoreSettings, now: float) -> None:
+        self.settings = settings
+        self.started_at = now
+        self.pools = {name: Pool(pool) for name, pool in settings.pools.items()}
+        self.parties: dict[Peer, Party] = {}
+        self.clients = 0
+        self.workers: dict[bytes, Worker] = {}
+        self.agents: dict[bytes, Agent] = {}
+        self.requests: dict[Key, Request] = {}
+        self.deadlines: Deadlines[Request] = Deadlines()
+        self.admitted = 0
+        self.draining_until: float | None = None
+        self.counts: dict[str, int] = {}
+        self.out: list[Effect] = []
+
+    def send(self, peer: Peer, message: messages.Message, body: Sequence[Any] = ()) -> None:
+        """Have the shell send a message."""
+        self.out.append(Send(peer, message, body))
+
+    def note(self, event: str, **fields: Any) -> None:
+        """Tell whoever listens, and count it."""
+        self.counts[event] = self.counts.get(event, 0) + 1
+        self.out.append(Note(event, fields))
+
+    def refuse(
+        self, peer: Peer, request_id: int, code: Code, text: str, details: Mapping[str, Any] | None = None
+    ) -> None:
+        """Answer with an error. None-valued details are left out: what is not known is not said."""
+        known = {key: value for key, value in (details or {}).items() if value is not None}
+        self.send(peer, messages.Error(request_id, code, text), encode_body(known))

@@ -1,0 +1,261 @@
+"""Workers and their agents: registration, heartbeats, suspicion, and what is done when one is gone.
+
+Death is what an agent reports (DIED), or what silence means where no agent can say: a worker that is silent, and for
+which nobody vouches, is suspect (no new work), then fenced by its agent, and only then given up.
+"""
+
+from __future__ import annotations
+
+from maitred.broker.core.effects import Peer
+from maitred.broker.core.model import Agent, Key, Pool, Request, Starting, Worker
+from maitred.broker.core.requests import Requests, describe
+from maitred.broker.core.state import Control, State
+from maitred.protocol import messages
+from maitred.protocol.errors import Code
+
+
+class Workers:
+    """The verbs of a worker and of an agent."""
+
+    def __init__(self, state: State, requests: Requests) -> None:
+        self._state = state
+        self._requests = requests
+
+    # --- coming ---
+
+    def register(self, peer: Peer, message: messages.Register, now: float) -> None:
+        """A worker is ready: for the first time, or again over a new connection."""
+        pool = self._state.pools.get(message.pool)
+        if pool is None:
+            self._refuse(peer, f"no pool {message.pool!r}; there are: {', '.join(sorted(self._state.pools))}")
+            return
+        worker = self._state.workers.get(message.worker)
+        if worker is None:
+            worker = self._enrol(peer, message, pool, now)
+        elif worker.token != message.token or worker.pool is not pool:
+            self._refuse(peer, "a worker of this id is registered with another token or pool")
+            return
+        else:
+            self._rebind(worker, peer, set(message.holds))
+        self._describe(worker, message)
+        worker.heard_at = now
+        self.welcome(peer)
+        pool.ready.place(worker)
+        self._requests.dispatch(pool, now)
+
+    def _enrol(self, peer: Peer, message: messages.Register, pool: Pool, now: float) -> Worker:
+        worker = Worker(message.worker, message.token, pool, peer, message.slots, now)
+        self._state.workers[worker.id] = worker
+        self._state.parties[peer] = worker
+        pool.workers[worker.id] = worker
+        pool.starting.pop(worker.id, None)
+        pool.degraded = ""
+        for key in message.holds:  # from an earlier life of the broker: nobody waits here for its reply
+            worker.abandoned[key] = now
+        self._state.note("worker.started", pool=pool.name, worker=worker.id.hex(), pid=message.pid, host=message.host)
+        return worker
+
+    def _rebind(self, worker: Worker, peer: Peer, holds: set[Key]) -> None:
+        """The same worker over another connection; what it does not hold was lost with the old one."""
+        self._state.parties.pop(worker.peer, None)
+        worker.peer = peer
+        worker.suspect = False
+        self._state.parties[peer] = worker
+        certificate = messages.Certificate("heartbeat", worker=worker.id.hex(), host=worker.host, pid=worker.pid)
+        for request in _in_order(worker):
+            if request.key not in holds:
+                self._requests.retry_or_fail(request, certificate)
+        for key in [key for key in worker.abandoned if key not in holds]:
+            del worker.abandoned[key]
+        self._state.note("worker.reconnected", pool=worker.pool.name, worker=worker.id.hex())
+
+    def _describe(self, worker: Worker, message: messages.Register) -> None:
+        worker.slots = message.slots
+        worker.commands = {info.name: info for info in message.commands}
+        worker.pool.catalogue()
+        worker.host = message.host
+        worker.pid = message.pid
+
+    def attach(self, peer: Peer, message: messages.Attach, now: float) -> None:
+        """Bind a worker's second connection; one that comes before its REGISTER is asked to come again."""
+        worker = self._state.workers.get(message.worker)
+        if worker is None:
+            self._state.send(peer, messages.Stranger())
+            return
+        if worker.token != message.token:
+            self._refuse(peer, "the token is not that of the worker's registration")
+            return
+        if worker.control is not None:
+            self._state.parties.pop(worker.control, None)
+        worker.control = peer
+        worker.heard_at = now
+        self._state.parties[peer] = Control(worker)
+        self.welcome(peer)
+
+    def enrol_agent(self, peer: Peer, message: messages.Agent, now: float) -> None:
+        """An agent introduces itself, for the first time or again."""
+        pool = self._state.pools.get(message.pool)
+        if pool is None:
+            self._refuse(peer, f"no pool {message.pool!r}; there are: {', '.join(sorted(self._state.pools))}")
+            return
+        old = self._state.agents.get(message.agent)
+        agent = Agent(message.agent, pool, peer, message.host, message.pid, now)
+        if old is not None:
+            self._state.parties.pop(old.peer, None)
+            agent.workers = old.workers
+            for starting in pool.starting.values():
+                if starting.agent is old:
+                    starting.agent = agent
+        self._state.agents[agent.id] = agent
+        self._state.parties[peer] = agent
+        self.welcome(peer)
+        self._state.note("agent.started", pool=pool.name, host=message.host, pid=message.pid)
+
+    def welcome(self, peer: Peer) -> None:
+        """Answer whoever introduced himself."""
+        it = self._state.settings
+        welcome = messages.Welcome(
+            it.epoch, it.heartbeat_interval_s, it.heartbeat_liveness, it.max_message_bytes, it.software
+        )
+        self._state.send(peer, welcome)
+
+    def _refuse(self, peer: Peer, text: str) -> None:
+        self._state.note("protocol.refused", reason=text)
+        self._state.refuse(peer, -1, Code.PROTOCOL_ERROR, text)
+
+    # --- staying ---
+
+    def heard(self, worker: Worker, now: float) -> None:
+        """Any traffic is a sign of life."""
+        worker.heard_at = now
+        if worker.suspect:
+            worker.suspect = False
+            worker.pool.ready.place(worker)
+            self._state.note("worker.recovered", pool=worker.pool.name, worker=worker.id.hex())
+            self._requests.dispatch(worker.pool, now)
+
+    def beat(self, worker: Worker, peer: Peer, message: messages.Beat) -> None:
+        """Take down how a worker does, and answer."""
+        worker.rss = message.rss
+        worker.cpu = message.cpu
+        self._state.send(peer, messages.Heartbeat())
+
+    def spawned(self, agent: Agent, message: messages.Spawned, now: float) -> None:
+        """A process was started; it counts as starting until it registers."""
+        agent.workers[message.worker] = None
+        if message.worker not in self._state.workers:
+            agent.pool.starting[message.worker] = Starting(agent, message.pid, now)
+
+    def vouch(self, agent: Agent, message: messages.Vouch, now: float) -> None:
+        """An agent answers for its busy workers."""
+        for worker_id in message.workers:
+            worker = self._state.workers.get(worker_id)
+            if worker is not None and worker_id in agent.workers:
+                worker.vouched_at = now
+        self._state.send(agent.peer, messages.Heartbeat())
+
+    # --- going ---
+
+    def leave(self, worker: Worker, now: float) -> None:
+        """A worker goes in good order: what it was sent and did not begin may run elsewhere."""
+        for request in _in_order(worker):
+            self._requests.requeue(request)
+        self._forget(worker)
+        self._state.note("worker.left", pool=worker.pool.name, worker=worker.id.hex())
+        self._requests.dispatch(worker.pool, now)
+
+    def died(self, agent: Agent, message: messages.Died, now: float) -> None:
+        """An agent reports a death, with what the worker had begun."""
+        agent.workers.pop(message.worker, None)
+        agent.pool.starting.pop(message.worker, None)
+        agent.pool.last_death = message.certificate
+        worker = self._state.workers.get(message.worker)
+        if worker is None:
+            return
+        started = None if message.started is None else set(message.started)
+        self.lose(worker, message.certificate, started, now)
+
+    def lose(self, worker: Worker, certificate: messages.Certificate, started: set[Key] | None, now: float) -> None:
+        """A worker is gone. What it had begun is retried or failed, what it had not begun just waits again."""
+        held = _in_order(worker)
+        self._forget(worker)
+        for request in held:
+            if started is not None and request.key not in started:
+                self._requests.requeue(request)
+            else:
+                self._requests.retry_or_fail(request, certificate)
+        pool = worker.pool
+        pool.last_death = certificate
+        self._state.note("worker.died", pool=pool.name, worker=worker.id.hex(), cause=describe(certificate))
+        self._requests.dispatch(pool, now)
+
+    def _forget(self, worker: Worker) -> None:
+        worker.draining = True
+        worker.pool.ready.remove(worker)
+        del worker.pool.workers[worker.id]
+        worker.pool.catalogue()
+        del self._state.workers[worker.id]
+        self._state.parties.pop(worker.peer, None)
+        if worker.control is not None:
+            self._state.parties.pop(worker.control, None)
+
+    def lose_agent(self, agent: Agent) -> None:
+        """An agent is gone; its workers, if they live, speak for themselves."""
+        self._state.parties.pop(agent.peer, None)
+        if self._state.agents.get(agent.id) is agent:
+            del self._state.agents[agent.id]
+        for worker_id in [key for key, value in agent.pool.starting.items() if value.agent is agent]:
+            del agent.pool.starting[worker_id]
+        self._state.note("agent.lost", pool=agent.pool.name, host=agent.host)
+
+    # --- silence ---
+
+    def sweep(self, now: float) -> None:
+        """Look for those who have been silent too long."""
+        limit = self._state.settings.worker_silence_s
+        for agent in [a for a in self._state.agents.values() if now - a.heard_at > limit]:
+            self.lose_agent(agent)
+        for worker in list(self._state.workers.values()):
+            if now - max(worker.heard_at, worker.vouched_at) > limit:
+                self._suspect(worker, now)
+
+    def forgive(self, now: float) -> None:
+        """The broker itself was not running: whoever was silent meanwhile is not to blame."""
+        for agent in self._state.agents.values():
+            agent.heard_at = now
+        for worker in self._state.workers.values():
+            worker.heard_at = now
+
+    def _suspect(self, worker: Worker, now: float) -> None:
+        agent = next((a for a in self._state.agents.values() if worker.id in a.workers), None)
+        if agent is None:
+            self.lose(worker, self._silent(worker), None, now)
+            return
+        if not worker.suspect:
+            worker.suspect = True
+            worker.pool.ready.place(worker)
+            self._state.note("worker.suspect", pool=worker.pool.name, worker=worker.id.hex())
+        self._state.send(agent.peer, messages.Fence(worker.id))
+
+    def _silent(self, worker: Worker) -> messages.Certificate:
+        return messages.Certificate(
+            "heartbeat", worker=worker.id.hex(), pid=worker.pid, host=worker.host, served=worker.served
+        )
+
+    def unreachable(self, worker: Worker, message: messages.Message, now: float) -> None:
+        """Its connection is closed. An undelivered order never began; the rest waits for word of the worker."""
+        if isinstance(message, messages.Dispatch):
+            request = worker.held.get((message.client, message.id))
+            if request is not None:
+                self._requests.requeue(request)
+        agent = next((a for a in self._state.agents.values() if worker.id in a.workers), None)
+        if agent is None:
+            self.lose(worker, self._silent(worker), None, now)
+            return
+        worker.suspect = True
+        worker.pool.ready.place(worker)
+        self._requests.dispatch(worker.pool, now)
+
+
+def _in_order(worker: Worker) -> list[Request]:
+    return sorted(worker.held.values(), key=lambda request: request.admitted)
