@@ -48,7 +48,7 @@ class Request:
         self.admitted = 0
         self.attempt = 1
         self.attempts = 1
-        self.idempotent = False
+        self.idempotent: bool | None = None  # None: as the command declares
         self.window = 0
         self.received_at = 0.0
         self.dispatched_at = 0.0

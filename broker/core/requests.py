@@ -57,7 +57,7 @@ class Requests:
         return pool
 
     def _may_enter(self, client: Client, message: messages.Request, pool: Pool) -> bool:
-        if self._state.draining_until is not None:
+        if self._state.draining:
             self._unavailable(client, message.id, pool, "draining", "the broker is shutting down")
             return False
         commands = pool.commands
@@ -97,8 +97,7 @@ class Requests:
         request.received_at = now
         request.deadline = now + (pool.settings.timeout_s if message.timeout is None else message.timeout)
         request.window = message.window
-        info = pool.commands.get(message.command)
-        request.idempotent = message.idempotent if message.idempotent is not None else bool(info and info.idempotent)
+        request.idempotent = message.idempotent
         request.attempts = message.attempts or pool.settings.max_attempts
         return request
 
@@ -243,7 +242,7 @@ class Requests:
 
     def retry_or_fail(self, request: Request, certificate: messages.Certificate) -> None:
         """Its worker died on it: run it again where that is allowed, else say so to the caller."""
-        if request.idempotent and request.attempt < request.attempts and not request.cancelled:
+        if self._may_run_again(request):
             self.requeue(request)
             request.attempt += 1
             return
@@ -253,6 +252,13 @@ class Requests:
         plain = msgspec.to_builtins(certificate)
         details = {"pool": request.pool.name, "certificate": plain, "attempt": request.attempt}
         self._state.refuse(request.peer, request.key[1], Code.WORKER_LOST, text, details)
+
+    def _may_run_again(self, request: Request) -> bool:
+        idempotent = request.idempotent
+        if idempotent is None and request.worker is not None:
+            info = request.worker.commands.get(request.command)
+            idempotent = info is not None and info.idempotent
+        return bool(idempotent) and request.attempt < request.attempts and not request.cancelled
 
     def fail_unavailable(self, request: Request, reason: str, text: str) -> None:
         """Answer `unavailable` for a request that was not begun, or that the broker cannot wait for."""

@@ -17,6 +17,7 @@ from maitred.broker.core.model import Agent, Client, Request, Worker
 from maitred.broker.core.requests import Requests
 from maitred.broker.core.settings import CoreSettings
 from maitred.broker.core.state import Control, State
+from maitred.broker.core.tables import TABLES
 from maitred.broker.core.workers import Workers
 from maitred.protocol import frames, messages
 from maitred.protocol.errors import Code, ProtocolError
@@ -34,6 +35,7 @@ class BrokerCore:
         self._workers = Workers(self.state, self._requests)
         self._clients = Clients(self.state, self._requests, self._workers)
         self._sweep_at = now + settings.heartbeat_interval_s
+        self._drain_by: float | None = None
         self._drained = False
 
     def receive(self, peer: Peer, message_frames: Sequence[Any], now: float) -> list[Effect]:
@@ -56,7 +58,8 @@ class BrokerCore:
             self._requests.expire(request)
         if now >= self._sweep_at:
             self._sweep(now)
-        if self.state.draining_until is not None and now >= self.state.draining_until:
+        if self._drain_by is not None and now >= self._drain_by:
+            self._drain_by = None
             for request in list(self.state.requests.values()):
                 self._requests.fail_unavailable(request, "draining", "the broker shut down before it was done")
         for pool in self.state.pools.values():
@@ -67,7 +70,7 @@ class BrokerCore:
         """When `tick` has something to do, at the latest."""
         due = self.state.deadlines.next()
         wake = self._sweep_at if due is None else min(due, self._sweep_at)
-        return wake if self.state.draining_until is None else min(wake, self.state.draining_until)
+        return wake if self._drain_by is None else min(wake, self._drain_by)
 
     def undeliverable(self, peer: Peer, message: messages.Message, now: float) -> list[Effect]:
         """A message could not be sent: the peer's connection is gone, or it reads too slowly."""
@@ -88,7 +91,8 @@ class BrokerCore:
     def drain(self, now: float) -> list[Effect]:
         """Admit nothing more; answer `unavailable` to what will not get done in time, wait for the rest."""
         budget = self.state.settings.drain_timeout_s
-        self.state.draining_until = now + budget
+        self.state.draining = True
+        self._drain_by = now + budget
         self.state.note("broker.draining", requests=len(self.state.requests))
         for pool in self.state.pools.values():
             slots = sum(worker.slots for worker in pool.workers.values() if not worker.suspect)
@@ -97,6 +101,10 @@ class BrokerCore:
                 if place >= max(fits, 0):
                     self._requests.fail_unavailable(request, "draining", "the broker is shutting down")
         return self._effects()
+
+    def table(self, what: str, now: float) -> Any:
+        """What QUERY would be told: rows of "pools" or "workers", or the map "broker"."""
+        return TABLES[what](self.state, now)
 
     # --- who may say what ---
 
@@ -186,7 +194,7 @@ class BrokerCore:
 
     def _effects(self) -> list[Effect]:
         state = self.state
-        if state.draining_until is not None and not state.requests and not self._drained:
+        if state.draining and not state.requests and not self._drained:
             self._drained = True
             state.out.append(Drained())
         out, state.out = state.out, []

@@ -44,7 +44,7 @@ class State:
         self.requests: dict[Key, Request] = {}
         self.deadlines: Deadlines[Request] = Deadlines()
         self.admitted = 0
-        self.draining_until: float | None = None
+        self.draining = False
         self.counts: dict[str, int] = {}
         self.out: list[Effect] = []
 

@@ -25,7 +25,7 @@ def broker(state: State, now: float) -> dict[str, Any]:
         "epoch": state.settings.epoch.hex(),
         "software": state.settings.software,
         "uptime": now - state.started_at,
-        "draining": state.draining_until is not None,
+        "draining": state.draining,
         "clients": state.clients,
         "requests": len(state.requests),
         "counts": dict(sorted(state.counts.items())),

@@ -1,0 +1,291 @@
+"""The core under anything that peers can do, in any order.
+
+The model knows only what peers see. After every step the core's books are checked; at the end everything is healed and
+drained, and every request that was accepted must have exactly one terminal answer.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from broker_peers import POOL, Bench, id128
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from maitred.broker.core.effects import Peer, Side
+from maitred.broker.core.settings import PoolSettings
+from maitred.protocol import messages as m
+
+MAX_QUEUE = 6
+Key = tuple[bytes, int]
+
+
+class WorkerModel:
+    """What a worker knows: what it was given and has not answered, in order. The first one is running."""
+
+    def __init__(self, number: int, peer: Peer, agent: Peer | None) -> None:
+        self.number = number
+        self.peer = peer
+        self.agent = agent
+        self.given: list[m.Dispatch] = []
+        self.cancelled: set[Key] = set()
+
+
+class CoreMachine(RuleBasedStateMachine):
+    @initialize()
+    def start(self) -> None:
+        self.bench = Bench(pools=[PoolSettings(POOL, timeout_s=20.0, max_queue=MAX_QUEUE)], client_silence_s=15.0)
+        self.clients: list[tuple[int, Peer]] = []
+        self.workers: list[WorkerModel] = []
+        self.agents: list[Peer] = []
+        self.sent: dict[Key, m.Request] = {}
+        self.answers: dict[Key, list[Any]] = {}
+        self.begun: set[Key] = set()
+        self.gone: set[bytes] = set()
+        self.count = 0
+        self.client_arrives()
+        self.agent_arrives()
+        self.worker_arrives(2, 0)
+        self.worker_arrives(1, 2)
+
+    def number(self) -> int:
+        self.count += 1
+        return self.count
+
+    # --- what each peer receives ---
+
+    def collect(self) -> None:
+        for number, peer in self.clients:
+            for message, _ in self.bench.take(peer):
+                if isinstance(message, m.Reply | m.Error):
+                    assert message.id >= 0
+                    self.answers.setdefault((id128(number), message.id), []).append(message)
+        for worker in self.workers:
+            for message, _ in self.bench.take(worker.peer):
+                if isinstance(message, m.Dispatch):
+                    self.begin(worker, message)
+                elif isinstance(message, m.WorkerCancel):
+                    worker.cancelled.add((message.client, message.id))
+        for agent in list(self.agents):
+            for message, _ in self.bench.take(agent):
+                if isinstance(message, m.Fence):
+                    self.fence(agent, message.worker)
+
+    def begin(self, worker: WorkerModel, order: m.Dispatch) -> None:
+        key = (order.client, order.id)
+        assert order.timeout > 0, "expired work was dispatched"
+        assert not self.answers.get(key), "work was dispatched after its answer"
+        assert key in self.sent
+        for other in self.workers:
+            assert all((o.client, o.id) != key for o in other.given), "a request is on two workers"
+        assert key not in self.begun or self.sent[key].command == "safe", "work was begun twice"
+        worker.given.append(order)
+        assert len(worker.given) <= 2
+
+    def fence(self, agent: Peer, worker_id: bytes) -> None:
+        for worker in [w for w in self.workers if id128(w.number) == worker_id]:
+            self.kill(worker, "heartbeat")
+
+    # --- rules: coming ---
+
+    @rule()
+    def client_arrives(self) -> None:
+        if len(self.clients) < 3:
+            number = self.number()
+            self.clients.append((number, self.bench.client(number)))
+
+    @rule()
+    def agent_arrives(self) -> None:
+        if len(self.agents) < 2:
+            self.agents.append(self.bench.agent(10_000 + self.number()))
+
+    @rule(slots=st.integers(1, 2), agent=st.integers(0, 2))
+    def worker_arrives(self, slots: int, agent: int) -> None:
+        if len(self.workers) >= 4:
+            return
+        number = 1000 + 10 * self.number()
+        parent = self.agents[agent] if agent < len(self.agents) else None
+        if parent is not None:
+            self.bench.tell(parent, m.Spawned(id128(number), number))
+        self.workers.append(WorkerModel(number, self.bench.worker(number, slots), parent))
+        self.collect()
+
+    # --- rules: working ---
+
+    @precondition(lambda self: self.clients)
+    @rule(
+        who=st.integers(0, 2),
+        burst=st.integers(1, 5),
+        command=st.sampled_from(["echo", "safe"]),
+        timeout=st.sampled_from([None, 0.5, 5.0]),
+    )
+    def request(self, who: int, burst: int, command: str, timeout: float | None) -> None:
+        number, peer = self.clients[who % len(self.clients)]
+        for _ in range(burst):
+            message = m.Request(self.number(), POOL, command, timeout)
+            self.sent[(id128(number), message.id)] = message
+            self.bench.tell(peer, message, b"")
+            self.collect()
+
+    @precondition(lambda self: any(worker.given for worker in self.workers))
+    @rule(which=st.integers(0, 3), fails=st.booleans())
+    def answer(self, which: int, fails: bool) -> None:
+        busy = [worker for worker in self.workers if worker.given]
+        if busy:
+            worker = busy[which % len(busy)]
+            order = worker.given.pop(0)
+            if fails:
+                error = m.WorkerError(order.client, order.id, order.attempt, "application_error", "boom")
+                self.bench.tell(worker.peer, error, b"\x80")
+            else:
+                self.bench.tell(worker.peer, m.WorkerReply(order.client, order.id, order.attempt), b"r")
+            self.collect()
+
+    @precondition(lambda self: any(worker.given for worker in self.workers))
+    @rule(which=st.integers(0, 3))
+    def answer_twice(self, which: int) -> None:
+        if which < len(self.workers) and self.workers[which].given:
+            order = self.workers[which].given[0]
+            reply = m.WorkerReply(order.client, order.id, order.attempt)
+            self.answer(which, False)
+            if self.workers[which].given[:1] != [order]:
+                self.bench.tell(self.workers[which].peer, reply, b"again")
+                self.collect()
+
+    @rule(pick=st.integers(0, 50))
+    def cancel(self, pick: int) -> None:
+        keys = [key for key in self.sent if not self.answers.get(key)]
+        if keys:
+            client_id, request_id = keys[pick % len(keys)]
+            for number, peer in self.clients:
+                if id128(number) == client_id:
+                    self.bench.tell(peer, m.Cancel(request_id))
+            self.collect()
+
+    # --- rules: going, and trouble ---
+
+    def kill(self, worker: WorkerModel, cause: str = "signal") -> None:
+        self.workers.remove(worker)
+        begun = [(order.client, order.id) for order in worker.given[:1]]
+        self.begun.update(begun)
+        if worker.agent in self.agents and worker.agent is not None:
+            died = m.Died(id128(worker.number), m.Certificate(cause), begun)
+            self.bench.tell(worker.agent, died)
+            self.collect()
+
+    @rule(which=st.integers(0, 3))
+    def worker_dies(self, which: int) -> None:
+        if which < len(self.workers):
+            self.kill(self.workers[which])
+
+    @rule(which=st.integers(0, 3))
+    def worker_leaves(self, which: int) -> None:
+        if which < len(self.workers):
+            worker = self.workers.pop(which)
+            for order in worker.given[:1]:
+                self.bench.tell(worker.peer, m.WorkerReply(order.client, order.id, order.attempt), b"")
+            self.bench.tell(worker.peer, m.Leave())
+            self.collect()
+
+    @rule(which=st.integers(0, 3), keeps=st.booleans())
+    def worker_reconnects(self, which: int, keeps: bool) -> None:
+        if which < len(self.workers):
+            worker = self.workers[which]
+            if not keeps:
+                worker.given = worker.given[:1]
+            holds = [(order.client, order.id) for order in worker.given]
+            worker.peer = self.bench.worker(worker.number, 2, holds=holds)
+            self.collect()
+
+    @precondition(lambda self: any(worker.given for worker in self.workers))
+    @rule(which=st.integers(0, 3))
+    def order_is_undeliverable(self, which: int) -> None:
+        if which < len(self.workers) and self.workers[which].given:
+            worker = self.workers[which]
+            order = worker.given.pop()
+            self.bench.perform(self.bench.core.undeliverable(worker.peer, order, self.bench.now))
+            if worker.agent not in self.agents:
+                self.workers.remove(worker)
+            self.collect()
+
+    @rule(who=st.integers(0, 2))
+    def client_vanishes(self, who: int) -> None:
+        if who < len(self.clients):
+            number, peer = self.clients.pop(who)
+            self.gone.add(id128(number))
+            self.bench.perform(self.bench.core.undeliverable(peer, m.Heartbeat(), self.bench.now))
+            self.collect()
+
+    @rule(which=st.integers(0, 1))
+    def agent_vanishes(self, which: int) -> None:
+        if which < len(self.agents):
+            agent = self.agents.pop(which)
+            self.bench.perform(self.bench.core.undeliverable(agent, m.Heartbeat(), self.bench.now))
+
+    @rule(seconds=st.sampled_from([0.01, 0.6, 2.0]))
+    def time_passes(self, seconds: float) -> None:
+        """Everybody beats, time passes."""
+        self.beat()
+        self.bench.advance(seconds)
+        self.collect()
+
+    @rule(seconds=st.sampled_from([5.0, 30.0]))
+    def silence(self, seconds: float) -> None:
+        """Nobody beats for long: workers without an agent are given up, those with one are fenced."""
+        self.bench.advance(seconds)
+        known = {worker.id for worker in self.bench.core.state.workers.values()}
+        self.workers = [w for w in self.workers if id128(w.number) in known]
+        self.agents = [a for a in self.agents if a in self.bench.core.state.parties]
+        self.gone |= {id128(n) for n, p in self.clients if p not in self.bench.core.state.parties}
+        self.clients = [(n, p) for n, p in self.clients if p in self.bench.core.state.parties]
+        self.collect()
+
+    def beat(self) -> None:
+        for _, peer in self.clients:
+            self.bench.tell(peer, m.Heartbeat())
+        for agent in self.agents:
+            self.bench.tell(agent, m.Vouch([]))
+        for worker in self.workers:
+            self.bench.tell(worker.peer, m.Heartbeat())
+        self.collect()
+
+    # --- what must hold ---
+
+    @invariant()
+    def at_most_one_answer(self) -> None:
+        for key, answers in getattr(self, "answers", {}).items():
+            assert key in self.sent
+            assert len(answers) == 1, f"{key}: {answers}"
+
+    def teardown(self) -> None:
+        """Heal: everybody works and beats until every request has its answer, or its client is gone."""
+        if not hasattr(self, "bench"):
+            return
+        if not self.workers:
+            self.workers.append(WorkerModel(90_000, self.bench.worker(90_000), None))
+        for _ in range(60):
+            self.collect()
+            while any(worker.given for worker in self.workers):
+                self.answer(0, False)
+            self.beat()
+            self.bench.advance(0.5)
+        self.collect()
+        for key in self.sent:
+            assert key[0] in self.gone or len(self.answers.get(key, [])) == 1, f"{key} was never answered"
+        assert not self.bench.core.state.requests
+        assert not any(worker.load for worker in self.bench.core.state.workers.values()), "a slot was lost"
+
+
+CoreMachine.TestCase.settings = hypothesis_settings(
+    max_examples=300, stateful_step_count=60, deadline=None, derandomize=True
+)
+TestCore = CoreMachine.TestCase
+
+
+def test_the_sides_are_apart() -> None:
+    """A client's connection cannot do what a worker's can, whatever it sends."""
+    bench = Bench()
+    peer = bench.peer(Side.CLIENTS)
+    bench.tell(peer, m.Register(id128(1), id128(2), POOL, 1, []))
+    assert not bench.core.state.workers
