@@ -1,0 +1,207 @@
+"""A DEALER under anyio, on trio and on asyncio: no stall, pressure that waits, cancelling and closing."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+
+import anyio
+import anyio.lowlevel
+import pytest
+import zmq
+
+from maitred.transport.anyio_dealer import AnyioDealer
+from maitred.transport.errors import SocketClosed, WouldBlock
+from maitred.transport.sockets import bind, connect, dealer, router
+
+WITHIN_S = 5.0
+WITHIN_MS = 5000
+
+both = pytest.mark.parametrize("backend", ["trio", "asyncio"])
+
+
+def answer(bound: zmq.Socket[bytes]) -> None:
+    """Send back whatever comes except noise, until a message says stop; the thread owns the socket meanwhile."""
+    while bound.poll(WITHIN_MS):
+        frames = bound.recv_multipart()
+        if frames[-1] == b"stop":
+            return
+        if frames[-1] != b"noise":
+            bound.send_multipart(frames)
+
+
+@pytest.fixture
+def answering(pair):
+    thread = threading.Thread(target=answer, args=(pair.router,))
+    thread.start()
+    yield pair
+    thread.join()
+
+
+def play(backend, socket, rounds):
+    async def main():
+        owner, played, done = AnyioDealer(socket), 0, anyio.Event()
+
+        def on_message(_frames):
+            nonlocal played
+            played += 1
+            done.set() if played == rounds else owner.send_nowait([b"ping"])
+
+        async def make_noise():
+            while not done.is_set():
+                with suppress(WouldBlock):
+                    owner.send_nowait([b"noise"])
+                await anyio.lowlevel.checkpoint()
+
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(owner.receive_loop, on_message)
+            tasks.start_soon(make_noise)
+            await owner.send([b"ping"])
+            with anyio.fail_after(20 * WITHIN_S):
+                await done.wait()
+            await owner.send([b"stop"])
+            statistics = owner.statistics()
+            owner.close()
+        assert owner.rescues == 0
+        assert statistics.messages_in == rounds
+
+    anyio.run(main, backend=backend)
+
+
+@both
+@pytest.mark.slow
+def test_no_message_is_left_lying(answering, backend):
+    play(backend, answering.dealer, 3000)
+
+
+@both
+def test_messages_come_and_go(answering, backend):
+    play(backend, answering.dealer, 20)
+
+
+@both
+def test_a_send_waits_for_a_connection(context, backend):
+    bound = router(context, zap_domain="maitred-test")
+    endpoint = bind(bound, "tcp://127.0.0.1:0")
+
+    async def main():
+        owner = AnyioDealer(dealer_socket := dealer(context))
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(owner.receive_loop, lambda _: None)
+            with pytest.raises(WouldBlock):
+                owner.send_nowait([b"x"])
+            connect(dealer_socket, endpoint)
+            await owner.send([b"x"], timeout_s=WITHIN_S)
+            owner.close()
+
+    anyio.run(main, backend=backend)
+    assert bound.poll(WITHIN_MS)
+
+
+@both
+@pytest.mark.parametrize("receiving", [True, False])
+def test_a_send_waits_for_room(make_pair, backend, receiving):
+    pair = make_pair(hwm=4)
+    body, sent = b"x" * 100_000, 0
+
+    async def main():
+        nonlocal sent
+        owner = AnyioDealer(pair.dealer)
+        async with anyio.create_task_group() as tasks:
+            if receiving:
+                await tasks.start(owner.receive_loop, lambda _: None)
+            with pytest.raises(WouldBlock):  # noqa: PT012
+                while True:
+                    owner.send_nowait([body])
+                    sent += 1
+            for _ in range(sent):
+                pair.router.recv_multipart()
+            await owner.send([b"last"], timeout_s=WITHIN_S)
+            owner.close()
+
+    anyio.run(main, backend=backend)
+    assert pair.router.poll(WITHIN_MS)
+    assert pair.router.recv_multipart()[1] == b"last"
+
+
+@both
+def test_a_send_that_finds_no_room_says_so_in_time(context, backend):
+    async def main():
+        owner = AnyioDealer(dealer(context))
+        with pytest.raises(WouldBlock, match=r"0\.01 s"):
+            await owner.send([b"x"], timeout_s=0.01)
+        owner.close()
+
+    anyio.run(main, backend=backend)
+
+
+@both
+def test_a_waiting_send_can_be_cancelled_and_then_sent_nothing(context, backend):
+    bound = router(context, zap_domain="maitred-test")
+    endpoint = bind(bound, "tcp://127.0.0.1:0")
+
+    async def main():
+        socket = dealer(context)
+        owner = AnyioDealer(socket)
+        with anyio.move_on_after(0.01) as scope:
+            await owner.send([b"cancelled"])
+        assert scope.cancelled_caught
+        connect(socket, endpoint)
+        await owner.send([b"sent"], timeout_s=WITHIN_S)
+        owner.close()
+
+    anyio.run(main, backend=backend)
+    assert bound.poll(WITHIN_MS)
+    assert bound.recv_multipart()[1:] == [b"sent"]
+
+
+@both
+def test_a_send_under_a_cancelled_scope_sends_nothing(pair, backend):
+    async def main():
+        owner = AnyioDealer(pair.dealer)
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await owner.send([b"cancelled"])
+        owner.send_nowait([b"sent"])
+        owner.close()
+
+    anyio.run(main, backend=backend)
+    assert pair.router.poll(WITHIN_MS)
+    assert pair.router.recv_multipart()[1:] == [b"sent"]
+
+
+@both
+def test_closing_ends_the_receiving_and_waiting_sends(context, backend):
+    async def main():
+        owner, ended = AnyioDealer(dealer(context)), []
+
+        async def send():
+            with pytest.raises(SocketClosed):
+                await owner.send([b"x"])
+            ended.append("send")
+
+        with anyio.fail_after(WITHIN_S):
+            async with anyio.create_task_group() as tasks:
+                await tasks.start(owner.receive_loop, lambda _: None)
+                tasks.start_soon(send)
+                await anyio.wait_all_tasks_blocked()
+                owner.close()
+                owner.close()
+        assert ended == ["send"]
+
+    anyio.run(main, backend=backend)
+
+
+@both
+def test_an_exception_of_the_callback_ends_the_loop_with_it(pair, backend):
+    def fail(_frames):
+        raise ValueError("bug")
+
+    async def main():
+        owner = AnyioDealer(pair.dealer)
+        pair.router.send_multipart([pair.peer, b"x"])
+        with anyio.fail_after(WITHIN_S), pytest.raises(ValueError, match="bug"):
+            await owner.receive_loop(fail)
+        owner.close()
+
+    anyio.run(main, backend=backend)
