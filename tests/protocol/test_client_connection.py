@@ -1,0 +1,122 @@
+"""The client's half: handshake, one answer a request, heartbeats only while waiting, brokers that forget or restart."""
+
+from __future__ import annotations
+
+import pytest
+
+from maitred.protocol import frames
+from maitred.protocol import messages as m
+from maitred.protocol.body import encode_body
+from maitred.protocol.client import HELLO_INTERVAL_S, PATIENCE_S, ClientConnection, Failed, PartArrived, Replied
+from maitred.protocol.errors import PayloadTooLarge, ProtocolError, Unavailable, UnknownPool
+
+ID = b"c" * 16
+WELCOME = m.Welcome(b"e" * 16, interval=1.0, liveness=3, max_message=100)
+
+
+def sent(connection: ClientConnection) -> list[object]:
+    out, connection.outgoing = connection.outgoing, []
+    return [frames.from_client.decode(one)[0] for one in out]
+
+
+def connected() -> ClientConnection:
+    connection = ClientConnection(ID, "tcp://here")
+    connection.start(0.0)
+    connection.receive(frames.encode(WELCOME), 0.0)
+    sent(connection)
+    return connection
+
+
+def ask(connection: ClientConnection, request_id: int, now: float = 0.0) -> None:
+    connection.request(m.Request(request_id, "p", "c"), [b"x"], now)
+
+
+def test_hello_is_repeated_until_it_is_answered() -> None:
+    connection = ClientConnection(ID, "tcp://here")
+    connection.start(0.0)
+    assert sent(connection) == [m.Hello(ID)]
+    assert connection.next_deadline() == HELLO_INTERVAL_S
+    connection.tick(HELLO_INTERVAL_S)
+    assert sent(connection) == [m.Hello(ID)]
+    connection.receive(frames.encode(WELCOME), 0.6)
+    assert connection.next_deadline() is None
+
+
+def test_a_request_is_answered_once() -> None:
+    connection = connected()
+    ask(connection, 1)
+    part = connection.receive(frames.encode(m.Part(1, 1, 0), [b"p"]), 0.1)
+    assert part == [PartArrived(1, 1, 0, [b"p"])]
+    assert connection.receive(frames.encode(m.Reply(1), [b"r"]), 0.1) == [Replied(1, [b"r"])]
+    for late in (m.Reply(1), m.Part(1, 1, 1)):
+        assert connection.receive(frames.encode(late, [b"r"]), 0.2) == []
+
+
+def test_an_error_becomes_its_exception_with_details() -> None:
+    connection = connected()
+    ask(connection, 1)
+    error = m.Error(1, "unknown_pool", "no pool 'p'")
+    (event,) = connection.receive(frames.encode(error, encode_body({"pools": ["q"]})), 0.1)
+    assert isinstance(event, Failed)
+    assert isinstance(event.error, UnknownPool)
+    assert event.error.pools == ["q"]
+
+
+def test_an_error_of_the_connection_is_raised() -> None:
+    connection = connected()
+    with pytest.raises(ProtocolError, match="bad"):
+        connection.receive(frames.encode(m.Error(-1, "protocol_error", "bad"), [b"\x80"]), 0.1)
+
+
+def test_too_large_arguments_are_not_sent() -> None:
+    connection = connected()
+    with pytest.raises(PayloadTooLarge) as caught:
+        connection.request(m.Request(1, "p", "c"), [b"x" * 60, memoryview(b"x" * 60)], 0.0)
+    assert (caught.value.size, caught.value.limit) == (120, 100)
+    assert sent(connection) == []
+    assert not connection.waiting
+
+
+def test_heartbeats_go_out_only_while_something_is_awaited() -> None:
+    connection = connected()
+    connection.tick(50.0)
+    assert sent(connection) == []
+    ask(connection, 1, now=60.0)
+    assert connection.next_deadline() == 61.0
+    assert connection.tick(61.0) == []  # the silence before the request does not count
+    assert m.Heartbeat() in sent(connection)
+
+
+def test_a_silent_broker_is_given_up() -> None:
+    connection = connected()
+    ask(connection, 1)
+    assert connection.tick(3.0 + PATIENCE_S) == []
+    (event,) = connection.tick(3.1 + PATIENCE_S)
+    assert isinstance(event, Failed)
+    assert isinstance(event.error, Unavailable)
+    assert "tcp://here" in str(event.error)
+    assert not connection.waiting
+
+
+@pytest.mark.parametrize(("epoch", "word"), [(b"f" * 16, "restarted"), (b"e" * 16, "taken this client for gone")])
+def test_a_broker_that_lost_the_connection_is_told_again_and_the_outstanding_fails(epoch: bytes, word: str) -> None:
+    connection = connected()
+    ask(connection, 1)
+    sent(connection)
+    assert connection.receive(frames.encode(m.Stranger()), 1.0) == []
+    assert sent(connection) == [m.Hello(ID)]
+    again = m.Welcome(epoch, 1.0, 3, 100)
+    _, failed = connection.receive(frames.encode(again), 1.1)
+    assert isinstance(failed, Failed)
+    assert word in str(failed.error)
+
+
+def test_an_abandoned_request_is_cancelled_and_forgotten() -> None:
+    connection = connected()
+    ask(connection, 1)
+    sent(connection)
+    connection.grant(1, 5)
+    connection.abandon(1)
+    connection.grant(1, 5)
+    assert sent(connection) == [m.Grant(1, 5), m.Cancel(1)]
+    assert connection.receive(frames.encode(m.Reply(1), [b"r"]), 0.1) == []
