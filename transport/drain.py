@@ -108,14 +108,25 @@ class Drain:
     def pump(self) -> bool:
         """Hand on what has arrived, at most one portion from each socket.
 
-        May be called by anyone in the owner's thread, at any time but from within a callback.
+        May be called by anyone in the owner's thread, at any time but from within a callback. What is left, the owner
+        is woken for.
 
         Returns:
-            True when more is waiting: let others run, then call again. False when the owner may sleep.
+            True when more is waiting, False when all was handed on.
 
         Raises:
             Exception: whatever a callback raised; later messages stay in their queues.
         """
+        more = True
+        try:
+            more = self._hand_on()
+            return more
+        finally:
+            if more:
+                self.kick()
+
+    def _hand_on(self) -> bool:
+        """Do what `pump` does, for a caller that comes again by itself while this returns True."""
         if self._closed:
             return False
         if self._pumping:
@@ -125,7 +136,6 @@ class Drain:
             self._readiness.clear()
             count = len(self._sockets)
             start = self._next = (self._next + 1) % count  # nobody is always first
-            self._settled = [False] * count
             for offset in range(count):
                 self._receive_batch((start + offset) % count)
             if not self._settle():

@@ -64,38 +64,42 @@ class Owner(Drain):
         self._loop = loop
         self._safety_interval_s = safety_interval_s
         self._waiting = False
-        self._slept = False
+        self._asleep = False
         self._rounds = 0
 
     async def wait_and_receive(self) -> None:
         """Receive until `close` is called. Cancelling cuts no message; it may be called again."""
+        self._asleep = False  # what arrived before is announced no more: begin by looking
         while not self._closed:
-            rounds, self._slept = self._rounds, False
+            rounds = self._rounds
             # One scope an interval, rather than one a wake-up.
             with self._loop.move_on_after(self._safety_interval_s):
                 await self._receive_until_closed()
-            if self._slept and self._rounds == rounds + 1:
+            if self._asleep and self._rounds == rounds:
                 self._look_for_stall()
 
     async def _receive_until_closed(self) -> None:
         while not self._closed:
-            self._rounds += 1
-            if self.pump():
-                await self._loop.checkpoint()
-            elif not await self._sleep():
+            if not self._asleep:  # cut short by the interval it sleeps on: looking here would hide what it must count
+                self._rounds += 1
+                if self._hand_on():
+                    await self._loop.checkpoint()
+                    continue
+            if not await self._sleep():
                 return
 
     async def _sleep(self) -> bool:
         """Sleep until a descriptor or a kick; False when closed."""
         if self._closed:
             return False
-        self._waiting = self._slept = True
+        self._waiting = self._asleep = True
         try:
             await self._loop.wait_readable(self._readiness.fileno())
         except self._loop.closed_while_waiting:
             return False
         finally:
             self._waiting = False
+        self._asleep = False
         self._wakeups += 1
         return True
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import pytest
@@ -11,6 +14,27 @@ import zmq
 from maitred.transport.sockets import bind, connect, dealer, router
 
 ANSWER_WITHIN_MS = 5000
+
+# A peer in a process of its own, which sends back whatever comes except noise. Not a thread: while the test's loop is
+# busy, a thread waits 5 ms for the interpreter at every call.
+ECHO = """
+import sys, zmq
+from maitred.transport.sockets import bind, connect, dealer, router
+kind, endpoint = sys.argv[1:]
+context = zmq.Context()
+if kind == "dealer":
+    socket = dealer(context)
+    connect(socket, endpoint)
+    socket.poll(flags=zmq.POLLOUT)
+    socket.send(b"hello")
+else:
+    socket = router(context, zap_domain="maitred-test")
+    print(bind(socket, endpoint), flush=True)
+while True:
+    frames = socket.recv_multipart()
+    if frames[-1] != b"noise":
+        socket.send_multipart(frames)
+"""
 
 
 @dataclass
@@ -75,3 +99,17 @@ def make_pair(context: zmq.Context[zmq.Socket[bytes]], join: Callable[..., tuple
 @pytest.fixture
 def pair(make_pair: Callable[[], Pair]) -> Pair:
     return make_pair()
+
+
+@pytest.fixture
+def start_echo():
+    """Start the echoing peer: of kind "dealer", connected to an endpoint, or "router", bound to it."""
+    with ExitStack() as stack:
+
+        def start(kind: str, endpoint: str) -> subprocess.Popen[bytes]:
+            process = subprocess.Popen([sys.executable, "-c", ECHO, kind, endpoint], stdout=subprocess.PIPE)
+            stack.enter_context(process)
+            stack.callback(process.kill)
+            return process
+
+        yield start

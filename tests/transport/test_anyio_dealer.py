@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from contextlib import suppress
 
 import anyio
 import anyio.lowlevel
 import pytest
-import zmq
 
 from maitred.transport.anyio_dealer import AnyioDealer
 from maitred.transport.errors import SocketClosed, WouldBlock
@@ -20,22 +18,13 @@ WITHIN_MS = 5000
 both = pytest.mark.parametrize("backend", ["trio", "asyncio"])
 
 
-def answer(bound: zmq.Socket[bytes]) -> None:
-    """Send back whatever comes except noise, until a message says stop; the thread owns the socket meanwhile."""
-    while bound.poll(WITHIN_MS):
-        frames = bound.recv_multipart()
-        if frames[-1] == b"stop":
-            return
-        if frames[-1] != b"noise":
-            bound.send_multipart(frames)
-
-
 @pytest.fixture
-def answering(pair):
-    thread = threading.Thread(target=answer, args=(pair.router,))
-    thread.start()
-    yield pair
-    thread.join()
+def answered(context, start_echo):
+    """A DEALER connected to a ROUTER that sends back whatever comes, except noise."""
+    endpoint = start_echo("router", "tcp://127.0.0.1:0").stdout.readline().decode().strip()
+    socket = dealer(context)
+    connect(socket, endpoint)
+    return socket
 
 
 def play(backend, socket, rounds):
@@ -57,9 +46,8 @@ def play(backend, socket, rounds):
             await tasks.start(owner.receive_loop, on_message)
             tasks.start_soon(make_noise)
             await owner.send([b"ping"])
-            with anyio.fail_after(20 * WITHIN_S):
+            with anyio.fail_after(10 * WITHIN_S):
                 await done.wait()
-            await owner.send([b"stop"])
             statistics = owner.statistics()
             owner.close()
         assert owner.rescues == 0
@@ -70,13 +58,13 @@ def play(backend, socket, rounds):
 
 @both
 @pytest.mark.slow
-def test_no_message_is_left_lying(answering, backend):
-    play(backend, answering.dealer, 3000)
+def test_no_message_is_left_lying(answered, backend):
+    play(backend, answered, 3000)
 
 
 @both
-def test_messages_come_and_go(answering, backend):
-    play(backend, answering.dealer, 20)
+def test_messages_come_and_go(answered, backend):
+    play(backend, answered, 20)
 
 
 @both
