@@ -1,0 +1,130 @@
+"""A worker's half of the conversation, without I/O: its two connections, and what it still holds.
+
+    requests   REGISTER → WELCOME;  DISPATCH → PART… → REPLY or ERROR;  LEAVE
+    control    ATTACH → WELCOME;  BEAT → HEARTBEAT;  CANCEL, GRANT
+
+The two are driven by two threads that share only `Held`. STRANGER on either means that the broker has lost this worker
+(it restarted, or the connection broke): the requests connection registers again with what it holds, the control
+connection attaches again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from maitred.protocol import frames, messages
+from maitred.protocol.errors import MaitredError, from_wire
+
+Key = tuple[bytes, int]
+"""(client id, request id)."""
+
+MAX_TOMBSTONES = 1024
+"""Cancels that overtook their request. The two connections are not ordered: the request finds its tombstone."""
+
+
+class Held:
+    """The requests a worker was given and has not answered. Shared by both threads; each call is atomic."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._keys: dict[Key, int] = {}
+        self._tombstones: dict[Key, str] = {}
+
+    def take(self, order: messages.Dispatch) -> str | None:
+        """Note a request; returns the reason why it was cancelled before it came, if it was."""
+        key = (order.client, order.id)
+        with self._lock:
+            self._keys[key] = order.attempt
+            return self._tombstones.pop(key, None)
+
+    def answer(self, key: Key) -> None:
+        """Forget a request: its answer is on its way."""
+        with self._lock:
+            self._keys.pop(key, None)
+
+    def bury(self, key: Key, reason: str) -> bool:
+        """Note a cancel; False where its request has not come yet and a tombstone waits for it."""
+        with self._lock:
+            if key in self._keys:
+                return True
+            if len(self._tombstones) >= MAX_TOMBSTONES:
+                del self._tombstones[next(iter(self._tombstones))]
+            self._tombstones[key] = reason
+            return False
+
+    def keys(self) -> list[Key]:
+        """All of them, in the order they came."""
+        with self._lock:
+            return list(self._keys)
+
+
+class RequestsConnection:
+    """The connection that requests come in by, and answers leave by."""
+
+    def __init__(self, register: messages.Register, held: Held) -> None:
+        self._register = register
+        self._held = held
+
+    def register(self) -> frames.Frames:
+        """READY: for the first time, or again."""
+        ready = self._register
+        return frames.encode(
+            messages.Register(
+                ready.worker, ready.token, ready.pool, ready.slots, ready.commands, ready.host, ready.pid,
+                ready.software, self._held.keys(),
+            )
+        )  # fmt: skip
+
+    def receive(self, message_frames: Sequence[Any]) -> tuple[messages.ToWorker, Sequence[Any]]:
+        """Decode one message; a DISPATCH is to be given to `Held.take` by the caller.
+
+        Raises:
+            ProtocolError: what came is not of this protocol.
+            MaitredError: the broker refused this worker; the text says why.
+        """
+        return _receive(message_frames)
+
+    def part(self, order: messages.Dispatch, number: int, body: Sequence[Any]) -> frames.Frames:
+        """One part of a stream."""
+        return frames.encode(messages.WorkerPart(order.client, order.id, order.attempt, number), body)
+
+    def reply(self, order: messages.Dispatch, body: Sequence[Any]) -> frames.Frames:
+        """The result. Call `Held.answer` once it is handed to the socket."""
+        return frames.encode(messages.WorkerReply(order.client, order.id, order.attempt), body)
+
+    def error(self, order: messages.Dispatch, code: str, text: str, body: Sequence[Any]) -> frames.Frames:
+        """The failure. Call `Held.answer` once it is handed to the socket."""
+        return frames.encode(messages.WorkerError(order.client, order.id, order.attempt, code, text[:4096]), body)
+
+    def leave(self) -> frames.Frames:
+        """All that was begun is answered, and nothing more will be."""
+        return frames.encode(messages.Leave())
+
+
+class ControlConnection:
+    """The connection that heartbeats leave by, and cancels and grants come in by."""
+
+    def __init__(self, worker: bytes, token: bytes) -> None:
+        self._attach = messages.Attach(worker, token)
+
+    def attach(self) -> frames.Frames:
+        """Bind this connection to the registered worker."""
+        return frames.encode(self._attach)
+
+    def beat(self, rss: int, cpu: float, lag: float) -> frames.Frames:
+        """A heartbeat: bytes, seconds, seconds."""
+        return frames.encode(messages.Beat(rss, cpu, lag))
+
+    def receive(self, message_frames: Sequence[Any]) -> tuple[messages.ToWorker, Sequence[Any]]:
+        """Decode one message. Raises as `RequestsConnection.receive`."""
+        return _receive(message_frames)
+
+
+def _receive(message_frames: Sequence[Any]) -> tuple[messages.ToWorker, Sequence[Any]]:
+    message, body = frames.to_worker.decode(message_frames)
+    if isinstance(message, messages.Error):
+        error: MaitredError = from_wire(message.code, message.message, {})
+        raise error
+    return message, body
