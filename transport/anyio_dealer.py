@@ -112,10 +112,11 @@ class AnyioDealer:
         Cancelling it cuts no message, and it may be called again.
 
         Raises:
-            anyio.BusyResourceError: it runs already.
+            RuntimeError: it runs already.
             Exception: whatever `on_message` raised.
         """
-        self._on_message = on_message
+        if not self._owner.running:
+            self._on_message = on_message
         task_status.started()
         await self._owner.wait_and_receive()
 

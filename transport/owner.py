@@ -63,13 +63,28 @@ class Owner(Drain):
         )
         self._loop = loop
         self._safety_interval_s = safety_interval_s
+        self._running = False
         self._waiting = False
         self._asleep = False
         self._rounds = 0
 
     async def wait_and_receive(self) -> None:
-        """Receive until `close` is called. Cancelling cuts no message; it may be called again."""
-        self._asleep = False  # what arrived before is announced no more: begin by looking
+        """Receive until `close` is called. Cancelling cuts no message; it may be called again.
+
+        Raises:
+            RuntimeError: it runs already: a socket has one owner.
+            Exception: whatever a callback raised.
+        """
+        if self._running:
+            raise RuntimeError("these sockets are being received from already, by another task")
+        self._running = True
+        try:
+            await self._receive_in_intervals()
+        finally:
+            self._running = False
+
+    async def _receive_in_intervals(self) -> None:
+        self._asleep = False  # what arrived before may be announced no more: begin by looking
         while not self._closed:
             rounds = self._rounds
             # One scope an interval, rather than one a wake-up.
@@ -102,6 +117,11 @@ class Owner(Drain):
         self._asleep = False
         self._wakeups += 1
         return True
+
+    @property
+    def running(self) -> bool:
+        """Whether a task is receiving."""
+        return self._running
 
     def close(self, linger_ms: int | None = None) -> None:
         """End the receiving, and close the sockets.

@@ -64,7 +64,7 @@ class Pump(Owner):
         be called again.
 
         Raises:
-            trio.BusyResourceError: it runs already.
+            RuntimeError: it runs already.
             Exception: whatever a callback raised.
         """
         task_status.started()

@@ -161,7 +161,7 @@ def test_a_send_under_a_cancelled_scope_sends_nothing(pair, backend):
 @both
 def test_closing_ends_the_receiving_and_waiting_sends(context, backend):
     async def main():
-        owner, ended = AnyioDealer(dealer(context)), []
+        owner, ended = AnyioDealer(dealer(context), safety_interval_s=3600), []
 
         async def send():
             with pytest.raises(SocketClosed):
@@ -173,6 +173,8 @@ def test_closing_ends_the_receiving_and_waiting_sends(context, backend):
                 await tasks.start(owner.receive_loop, lambda _: None)
                 tasks.start_soon(send)
                 await anyio.wait_all_tasks_blocked()
+                with pytest.raises(RuntimeError, match="another task"):
+                    await owner.receive_loop(lambda _: None)
                 owner.close()
                 owner.close()
         assert ended == ["send"]
