@@ -1,0 +1,253 @@
+"""A service: the commands an application offers, and what it does once when its process starts. Only a table.
+
+    service = Service()
+
+    @service.command
+    def echo(message: str) -> dict: ...
+
+Everything that can be wrong with a command is found when it is registered, with the function named.
+"""
+
+from __future__ import annotations
+
+import enum
+import inspect
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, TypeVar, overload
+
+import msgspec
+
+from maitred.protocol.errors import UnknownCommand
+from maitred.protocol.limits import MAX_COMMANDS, MAX_NAME_CHARS
+from maitred.worker import refusals
+from maitred.worker.arguments import Arguments
+from maitred.worker.signature import Parameter, layers, read_signature
+
+__all__ = ["Command", "Kind", "Service", "Startup"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_OPTIONS = ("idempotent",)
+
+
+class Kind(enum.Enum):
+    """How a command's function is run."""
+
+    SYNC = "sync"
+    GENERATOR = "generator"
+    ASYNC = "async"
+    ASYNC_GENERATOR = "async generator"
+
+
+class Command(msgspec.Struct, frozen=True):
+    """One command.
+
+    Attributes:
+        name: what callers say.
+        function: what runs.
+        kind: how it runs.
+        idempotent: whether it may be run again where a worker died with it.
+        doc: its docstring, "" where it has none.
+        arguments: the validator made from its annotations.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    kind: Kind
+    idempotent: bool
+    doc: str
+    arguments: Arguments
+
+    @property
+    def streams(self) -> bool:
+        """Whether parts come before the result."""
+        return self.kind in (Kind.GENERATOR, Kind.ASYNC_GENERATOR)
+
+    @property
+    def is_async(self) -> bool:
+        """Whether it needs trio to run."""
+        return self.kind in (Kind.ASYNC, Kind.ASYNC_GENERATOR)
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """Its arguments, in the order written; the context is none of them."""
+        return self.arguments.signature.parameters
+
+    @property
+    def context_parameter(self) -> str | None:
+        """The parameter that receives the `Context`, None where it asks for none."""
+        return self.arguments.signature.context
+
+    def validate(self, args: Any) -> dict[str, Any]:
+        """Check a caller's arguments and make keyword arguments of them.
+
+        Raises:
+            InvalidArgument: it names the argument, what was expected and what came.
+        """
+        return self.arguments.validate(args)
+
+    def describe(self) -> dict[str, Any]:
+        """A small plain dict for tables: name, idempotent, streams, parameters, and the docstring's first line."""
+        return {
+            "name": self.name,
+            "idempotent": self.idempotent,
+            "streams": self.streams,
+            "parameters": [parameter.describe() for parameter in self.parameters],
+            "doc": self.doc.partition("\n")[0],
+        }
+
+
+class Startup(msgspec.Struct, frozen=True):
+    """What runs once per process, before it says that it is ready."""
+
+    function: Callable[..., Any]
+    is_async: bool
+    takes_context: bool
+
+
+class Service:
+    """The commands of one pool's workers. A module holds one, by convention named `service`."""
+
+    def __init__(self) -> None:
+        self._commands: dict[str, Command] = {}
+        self._startups: list[Startup] = []
+
+    @property
+    def commands(self) -> Mapping[str, Command]:
+        """What was registered, by name; a live view that cannot be written."""
+        return MappingProxyType(self._commands)
+
+    @property
+    def startups(self) -> tuple[Startup, ...]:
+        """The startup functions, in the order registered."""
+        return tuple(self._startups)
+
+    @property
+    def needs_trio(self) -> bool:
+        """Whether any function is async, so that the process has to run a trio loop."""
+        return any(command.is_async for command in self._commands.values()) or any(
+            startup.is_async for startup in self._startups
+        )
+
+    @overload
+    def command(self, function: F, /) -> F: ...
+
+    @overload
+    def command(self, name: str | None = None, /, *, idempotent: bool = False) -> Callable[[F], F]: ...
+
+    def command(self, target: Any = None, /, **options: Any) -> Any:
+        """Register a function: `@service.command`, or `@service.command("name", idempotent=True)`.
+
+        Args:
+            target: the function, or the name that callers use; the function's own name where none is given.
+            options: `idempotent`: running it twice does what running it once does, so that a request whose worker
+                died is run again by itself.
+
+        Raises:
+            TypeError: an unknown option, a parameter that cannot be sent by name, an annotation that cannot be checked.
+            ValueError: a name that is empty, too long, not printable, or taken.
+        """
+        _check_options(options)
+        if callable(target):
+            return self._add(target, None, options)
+        if target is not None and not isinstance(target, str):
+            raise TypeError(f"@service.command takes a function or a name, not {target!r}")
+        return lambda function: self._add(function, target, options)
+
+    def startup(self, function: F) -> F:
+        """Register what runs once per process, before it takes requests: load the model here.
+
+        The function, sync or async, takes nothing or the `Context` of the process (which has no deadline). Where it
+        raises, the process ends and its agent reports the pool degraded.
+
+        Raises:
+            TypeError: it takes more than a context, or streams.
+        """
+        label = _label(function)
+        kind = _kind_of(function)
+        required = [
+            item
+            for item in inspect.signature(function).parameters.values()
+            if item.default is item.empty and item.kind not in (item.VAR_POSITIONAL, item.VAR_KEYWORD)
+        ]
+        if len(required) > 1 or any(item.kind is item.KEYWORD_ONLY for item in required):
+            raise TypeError(f"@service.startup: {label} must take nothing, or one `context`")
+        if kind in (Kind.GENERATOR, Kind.ASYNC_GENERATOR):
+            raise TypeError(f"@service.startup: {label} must not yield")
+        self._startups.append(Startup(function, kind is Kind.ASYNC, len(required) == 1))
+        return function
+
+    def find(self, name: str) -> Command:
+        """The command of that name.
+
+        Raises:
+            UnknownCommand: there is none; it lists those there are and the nearest one.
+        """
+        found = self._commands.get(name)
+        if found is not None:
+            return found
+        near = refusals.nearest(name, self._commands)
+        names = sorted(self._commands)
+        meant = f"did you mean {near!r}? " if near else ""
+        raise UnknownCommand(
+            f"no command {name!r} here; {meant}it has: {', '.join(names) or 'none'}",
+            command=name,
+            commands=names,
+            nearest=near,
+        )
+
+    def _add(self, function: Any, name: str | None, options: dict[str, Any]) -> Any:
+        label = _label(function)
+        name = _name_of(function, label) if name is None else name
+        _check_name(name, label)
+        if name in self._commands:
+            raise ValueError(f"command {name!r} is registered twice: {_label(self._commands[name].function)}, {label}")
+        if len(self._commands) >= MAX_COMMANDS:
+            raise ValueError(f"a service has at most {MAX_COMMANDS} commands; {label} is one too many")
+        arguments = Arguments(name, read_signature(function, label), label)
+        doc = inspect.getdoc(layers(function)[-1]) or ""
+        self._commands[name] = Command(
+            name, function, _kind_of(function), options.get("idempotent", False), doc, arguments
+        )
+        return function
+
+
+def _check_options(options: dict[str, Any]) -> None:
+    for option, value in options.items():
+        if option not in _OPTIONS:
+            raise TypeError(f"@service.command has no option {option!r}; it has: {', '.join(_OPTIONS)}")
+        if not isinstance(value, bool):
+            raise TypeError(f"@service.command: {option} must be True or False, not {value!r}")
+
+
+def _name_of(function: Any, label: str) -> str:
+    if not callable(function):
+        raise TypeError(f"@service.command must stand above a function, not {function!r}")
+    name = getattr(function, "__name__", None)
+    if not isinstance(name, str) or not name.isidentifier():
+        raise TypeError(f'{label} has no name of its own; give it one: service.command("name")(...)')
+    return name
+
+
+def _check_name(name: str, label: str) -> None:
+    if not 1 <= len(name) <= MAX_NAME_CHARS:
+        raise ValueError(f"{label}: a command's name has 1 to {MAX_NAME_CHARS} characters, not {len(name)}")
+    if not name.isprintable() or " " in name:
+        raise ValueError(f"{label}: a command's name is printable and has no spaces, {name!r} is not so")
+
+
+def _kind_of(function: Any) -> Kind:
+    for layer in layers(function):
+        if inspect.isasyncgenfunction(layer):
+            return Kind.ASYNC_GENERATOR
+        if inspect.isgeneratorfunction(layer):
+            return Kind.GENERATOR
+        if inspect.iscoroutinefunction(layer):
+            return Kind.ASYNC
+    return Kind.SYNC
+
+
+def _label(function: Any) -> str:
+    inner = layers(function)[-1]
+    return f"{getattr(inner, '__module__', '?')}.{getattr(inner, '__qualname__', repr(inner))}"
