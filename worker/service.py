@@ -153,7 +153,11 @@ class Service:
             return self._add(target, None, options)
         if target is not None and not isinstance(target, str):
             raise TypeError(f"@service.command takes a function or a name, not {target!r}")
-        return lambda function: self._add(function, target, options)
+
+        def register(function: Any) -> Any:
+            return self._add(function, target, options)
+
+        return register
 
     def startup(self, function: F) -> F:
         """Register what runs once per process, before it takes requests: load the model here.
