@@ -162,7 +162,7 @@ def _read_extension(code: int, data: bytes, frames: Sequence[Any]) -> Any:
 
 def _frame(data: bytes, frames: Sequence[Any]) -> Any:
     index = msgpack.unpackb(data)
-    if not isinstance(index, int) or not 0 < index < len(frames):
+    if type(index) is not int or not 0 < index < len(frames):
         raise DecodeError(f"body: refers to frame {index!r}, but has {len(frames)}")
     return frames[index]
 

@@ -8,6 +8,8 @@ What is to be sent collects in `outgoing` (lists of frames, in order); the shell
     While an answer is awaited, a HEARTBEAT every interval; the broker answers each.
     STRANGER: the broker does not know this connection (any more): HELLO again.
     WELCOME again: what was outstanding is gone; each request fails as `Unavailable`, once. It may have run.
+    After a rest the broker may have forgotten this connection, or be another: HELLO goes ahead of the request, and the
+    WELCOME to that one means nothing.
     Silence for `interval * liveness`, then for `patience_s` more: the broker is given up, each request fails likewise.
 """
 
@@ -20,13 +22,16 @@ from msgspec import Struct
 
 from maitred.protocol import frames, messages
 from maitred.protocol.body import decode_body
-from maitred.protocol.errors import MaitredError, PayloadTooLarge, ProtocolError, Unavailable, from_wire
+from maitred.protocol.errors import DecodeError, MaitredError, PayloadTooLarge, ProtocolError, Unavailable, from_wire
 
 HELLO_INTERVAL_S = 0.5
 """Seconds between HELLOs that are not answered."""
 
 PATIENCE_S = 10.0
 """Seconds beyond the agreed silence during which a broker that restarts may come back."""
+
+REST_S = 10.0
+"""Seconds without a word from the broker, and nothing awaited, after which a request is preceded by HELLO."""
 
 
 class Welcomed(Struct, frozen=True):
@@ -78,6 +83,7 @@ class ClientConnection:
         self._outstanding: dict[int, None] = {}
         self._heard_at = 0.0
         self._speak_at = 0.0
+        self._refreshing = False
 
     def start(self, now: float) -> None:
         """Introduce this connection."""
@@ -152,6 +158,7 @@ class ClientConnection:
             case messages.Welcome():
                 return self._on_welcome(message, now)
             case messages.Stranger():
+                self._refreshing = False
                 self._say_hello(now)
                 return []
             case messages.Heartbeat() | messages.Bye():
@@ -166,7 +173,8 @@ class ClientConnection:
     def _on_welcome(self, message: messages.Welcome, now: float) -> list[Event]:
         before, self.welcome = self.welcome, message
         self._speak_at = now + message.interval
-        if before is None:
+        if before is None or self._refreshing:
+            self._refreshing = False
             return [Welcomed(message)]
         restarted = before.epoch != message.epoch
         why = "restarted" if restarted else "had taken this client for gone"
@@ -198,6 +206,9 @@ class ClientConnection:
         assert request_id not in self._outstanding, "a request id is used once"
         assert self.welcome is not None
         if not self._outstanding:  # silence while nothing was awaited means nothing
+            if now - self._heard_at > REST_S:
+                self._refreshing = True
+                self._say_hello(now)
             self._heard_at = now
             self._speak_at = now + self.welcome.interval
         self._outstanding[request_id] = None
@@ -219,5 +230,8 @@ def _size(frame: Any) -> int:
 
 
 def _details(body: Sequence[Any]) -> dict[str, Any]:
-    details = decode_body(body)
+    try:
+        details = decode_body(body)
+    except DecodeError:  # a worker wrote them: the code and the sentence still end the request
+        return {}
     return cast("dict[str, Any]", details) if isinstance(details, dict) else {}

@@ -66,7 +66,7 @@ class Decoder(Generic[_M]):
             raise ProtocolError(f"not a maitred header: it opens with {header[:8].hex(' ') or 'nothing'}")
         try:
             return self._decode(header[3:])
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ProtocolError(f"header: {error}") from None
 
 

@@ -232,7 +232,7 @@ class Dispatch(Message, frozen=True, tag=40):
 
 
 class WorkerCancel(Message, frozen=True, tag=41):
-    """Tell the function to stop, because of "cancelled", "deadline" or "client_lost"."""
+    """Tell the function to stop, because of "cancelled", "deadline", "client_lost" or "draining" (of the broker)."""
 
     client: Id128
     id: RequestId

@@ -7,7 +7,16 @@ import pytest
 from maitred.protocol import frames
 from maitred.protocol import messages as m
 from maitred.protocol.body import encode_body
-from maitred.protocol.client import HELLO_INTERVAL_S, PATIENCE_S, ClientConnection, Failed, PartArrived, Replied
+from maitred.protocol.client import (
+    HELLO_INTERVAL_S,
+    PATIENCE_S,
+    REST_S,
+    ClientConnection,
+    Failed,
+    PartArrived,
+    Replied,
+    Welcomed,
+)
 from maitred.protocol.errors import PayloadTooLarge, ProtocolError, Unavailable, UnknownPool
 
 ID = b"c" * 16
@@ -120,3 +129,31 @@ def test_an_abandoned_request_is_cancelled_and_forgotten() -> None:
     connection.grant(1, 5)
     assert sent(connection) == [m.Grant(1, 5), m.Cancel(1)]
     assert connection.receive(frames.encode(m.Reply(1), [b"r"]), 0.1) == []
+
+
+def test_an_error_whose_details_are_garbage_still_ends_its_request() -> None:
+    connection = connected()
+    ask(connection, 1)
+    (event,) = connection.receive(frames.encode(m.Error(1, "application_error", "boom"), [b"\xc1"]), 0.1)
+    assert isinstance(event, Failed)
+    assert event.error.message == "boom"
+    assert not connection.waiting
+
+
+def test_after_a_rest_the_request_is_preceded_by_hello_and_not_failed_by_its_welcome() -> None:
+    connection = connected()
+    ask(connection, 1, now=REST_S + 1.0)
+    assert [type(message) for message in sent(connection)] == [m.Hello, m.Request]
+    other_epoch = m.Welcome(b"f" * 16, 1.0, 3, 100)
+    assert connection.receive(frames.encode(other_epoch), 11.1) == [Welcomed(other_epoch)]
+    assert connection.receive(frames.encode(m.Reply(1), [b"r"]), 11.2) == [Replied(1, [b"r"])]
+    ask(connection, 2, now=11.3)
+    assert [type(message) for message in sent(connection)] == [m.Request]
+
+
+def test_a_stranger_after_a_rest_still_fails_the_outstanding() -> None:
+    connection = connected()
+    ask(connection, 1, now=REST_S + 1.0)
+    connection.receive(frames.encode(m.Stranger()), 11.1)  # another connection than the one that took the request
+    _, failed = connection.receive(frames.encode(WELCOME), 11.2)
+    assert isinstance(failed, Failed)
