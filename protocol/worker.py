@@ -1,6 +1,6 @@
 """A worker's half of the conversation, without I/O: its two connections, and what it still holds.
 
-    requests   REGISTER → WELCOME;  DISPATCH → PART… → REPLY or ERROR;  LEAVE
+    requests   REGISTER → WELCOME;  DISPATCH → PART… → REPLY or ERROR;  HEARTBEAT while idle;  LEAVE
     control    ATTACH → WELCOME;  BEAT → HEARTBEAT;  CANCEL, GRANT
 
 The two are driven by two threads that share only `Held`. STRANGER on either means that the broker has lost this worker
@@ -97,6 +97,10 @@ class RequestsConnection:
     def error(self, order: messages.Dispatch, code: str, text: str, body: Sequence[Any]) -> frames.Frames:
         """The failure. Call `Held.answer` once it is handed to the socket."""
         return frames.encode(messages.WorkerError(order.client, order.id, order.attempt, code, text[:4096]), body)
+
+    def heartbeat(self) -> frames.Frames:
+        """A sign of life while nothing runs; a broker that does not know this connection says STRANGER."""
+        return frames.encode(messages.Heartbeat())
 
     def leave(self) -> frames.Frames:
         """All that was begun is answered, and nothing more will be."""

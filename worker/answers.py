@@ -1,0 +1,106 @@
+"""Puts what came of a request into the message that answers it. No sockets.
+
+| what happened | code |
+| --- | --- |
+| a value | REPLY |
+| unknown command, broken or wrong arguments | unknown_command, invalid_argument |
+| `InvalidArgument` raised by the function itself | invalid_argument |
+| told to stop, and stopped | cancelled, deadline_exceeded |
+| a result or part larger than the broker takes | payload_too_large |
+| anything else it raised, or a result that cannot be encoded | application_error |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from maitred.protocol.body import decode_body, encode_body
+from maitred.protocol.errors import Code, DecodeError, EncodeError, InvalidArgument, MaitredError, PayloadTooLarge
+from maitred.protocol.frames import Frames, encode
+from maitred.protocol.messages import Dispatch, WorkerError, WorkerPart, WorkerReply
+from maitred.worker.context import Cancelled, Context
+from maitred.worker.failures import describe_exception
+from maitred.worker.service import Command, Service
+
+__all__ = ["failure", "part", "read_request", "result"]
+
+MAX_SENTENCE_CHARS = 4000
+"""Of an error: it stands in a header, whose texts are limited (protocol.limits.MAX_TEXT_CHARS)."""
+
+NESTED = "called"
+"""Key of an error's details that says that it came from another call, made by the function: "pool/command"."""
+
+
+def read_request(service: Service, order: Dispatch, body: Sequence[Any]) -> tuple[Command, dict[str, Any]]:
+    """Find the command, decode and check the arguments.
+
+    Raises:
+        UnknownCommand, InvalidArgument: nothing was run.
+    """
+    command = service.find(order.command)
+    try:
+        args = decode_body(body)
+    except DecodeError as error:
+        raise InvalidArgument(f"the arguments are no valid body: {error.message}", argument=None) from None
+    return command, command.validate(args)
+
+
+def result(order: Dispatch, value: Any, max_message_bytes: int) -> Frames:
+    """Answer with a value; where it cannot be sent, with an error that says why."""
+    try:
+        return encode(WorkerReply(order.client, order.id, order.attempt), _body(value, "result", max_message_bytes))
+    except (EncodeError, PayloadTooLarge) as error:
+        return failure(order, error)
+
+
+def part(order: Dispatch, number: int, value: Any, max_message_bytes: int) -> Frames:
+    """One part of a stream.
+
+    Raises:
+        EncodeError: it is no value that msgpack can carry.
+        PayloadTooLarge: it is larger than the broker takes.
+    """
+    body = _body(value, "part", max_message_bytes)
+    return encode(WorkerPart(order.client, order.id, order.attempt, number), body)
+
+
+def failure(order: Dispatch, error: BaseException, context: Context | None = None) -> Frames:
+    """Answer with what went wrong. Total: whatever was raised, there is an answer."""
+    code, text, details = _describe(order, error, context)
+    header = WorkerError(order.client, order.id, order.attempt, code, text[:MAX_SENTENCE_CHARS])
+    try:
+        return encode(header, encode_body(details))
+    except EncodeError:
+        return encode(header, encode_body({"type": str(details.get("type", ""))}))
+
+
+def _describe(order: Dispatch, error: BaseException, context: Context | None) -> tuple[str, str, dict[str, Any]]:
+    if isinstance(error, Cancelled):
+        return _stopped(order, error)
+    refused_before_it_began = context is None and isinstance(error, MaitredError) and not isinstance(error, EncodeError)
+    refused_by_itself = isinstance(error, InvalidArgument | PayloadTooLarge) and NESTED not in error.details
+    if refused_before_it_began or refused_by_itself:
+        assert isinstance(error, MaitredError)
+        return error.code, error.message, error.details
+    text, details = describe_exception(error)
+    if isinstance(error, EncodeError):
+        details |= error.details
+    return Code.APPLICATION_ERROR, text, details
+
+
+def _stopped(order: Dispatch, error: Cancelled) -> tuple[str, str, dict[str, Any]]:
+    if error.reason == "deadline":
+        text = f"{order.command!r} stopped itself when its time had passed"
+        return Code.DEADLINE_EXCEEDED, text, {"where": "running"}
+    why = "its client is gone" if error.reason == "client_lost" else "as it was told to"
+    return Code.CANCELLED, f"{order.command!r} stopped, {why}", {"outcome": "stopped"}
+
+
+def _body(value: Any, what: str, limit: int) -> list[Any]:
+    body = encode_body(value)
+    size = sum(frame.nbytes if isinstance(frame, memoryview) else len(frame) for frame in body)
+    if size > limit:
+        text = f"the {what} takes {size} bytes; the broker accepts {limit}"
+        raise PayloadTooLarge(text, size=size, limit=limit, what=what)
+    return body

@@ -1,0 +1,39 @@
+"""How long to wait before a worker that died is replaced. Pure."""
+
+from __future__ import annotations
+
+__all__ = ["Backoff"]
+
+STEADY_S = 10.0
+"""A worker that served for so long did not die of its start: the next death counts as the first."""
+
+HOPELESS = 3
+"""Deaths in a row before any readiness, after which the pool is reported degraded."""
+
+
+class Backoff:
+    """One place in a pool, and the deaths in it.
+
+    A worker that was ready is replaced at once the first time: it is the case that callers wait for. Who dies again and
+    again, or never gets ready, waits: `first`, then twice as long each time, up to `longest` seconds.
+    """
+
+    def __init__(self, first: float, longest: float) -> None:
+        self._first = first
+        self._longest = longest
+        self._deaths = 0
+        self._unready = 0
+
+    def died(self, lived_s: float, was_ready: bool) -> float:
+        """Note a death; returns the pause in seconds."""
+        self._unready = 0 if was_ready else self._unready + 1
+        self._deaths = 1 if was_ready and lived_s >= STEADY_S else self._deaths + 1
+        free = 1 if was_ready else 0
+        if self._deaths <= free:
+            return 0.0
+        return min(self._longest, self._first * 2 ** min(self._deaths - free - 1, 32))
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether the last few never got ready."""
+        return self._unready >= HOPELESS

@@ -1,0 +1,154 @@
+"""A worker's second connection, on a thread of its own: heartbeats out, cancels and grants in.
+
+It runs while the main thread is in a function, as far as Python code goes; C code that keeps the interpreter stops it
+too, and then the agent vouches for the worker. It also watches the life-line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from typing import Any
+
+import psutil
+import zmq
+
+from maitred.protocol import messages
+from maitred.protocol.errors import MaitredError
+from maitred.protocol.worker import ControlConnection
+from maitred.transport.endpoints import connect
+from maitred.transport.errors import TransportError
+from maitred.transport.frames import Inbox, TooManyFrames, send_message
+from maitred.transport.lifeline import exit_parent_gone
+from maitred.transport.sockets import dealer
+from maitred.worker.running import Running
+
+__all__ = ["Control"]
+
+RETRY_S = 0.02
+"""Until the next try, while the connection is not made (again)."""
+
+WAIT_MS = 1000
+"""How long it sleeps while it has nothing to say: until the worker is registered."""
+
+
+class Control:
+    """The thread. `begin` once the worker has registered, `stop` before the context ends.
+
+    Args:
+        context: the process's.
+        endpoint: where workers register.
+        connection: the protocol's half.
+        running: what can be cancelled.
+        lifeline: a descriptor whose end means that the agent is gone.
+    """
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        endpoint: str,
+        connection: ControlConnection,
+        running: Running,
+        lifeline: int | None,
+    ) -> None:
+        self._context = context
+        self._endpoint = endpoint
+        self._connection = connection
+        self._running = running
+        self._lifeline = lifeline
+        self._wake_in, self._wake_out = os.pipe()
+        self._interval: float | None = None
+        self._stopping = False
+        self._attached = False
+        self._speak_at = 0.0
+        self._process = psutil.Process()
+        self._thread = threading.Thread(target=self._run, name="maitred-control", daemon=True)
+
+    def start(self) -> None:
+        """Begin to watch the life-line."""
+        self._thread.start()
+
+    def begin(self, interval: float) -> None:
+        """The worker is registered: attach, and beat every `interval` seconds."""
+        self._interval = interval
+        self._attached = False
+        self._speak_at = 0.0
+        os.write(self._wake_out, b".")
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stopping = True
+        os.write(self._wake_out, b".")
+        self._thread.join()
+        os.close(self._wake_in)
+        os.close(self._wake_out)
+
+    # --- below: in the thread ---
+
+    def _run(self) -> None:
+        socket = dealer(self._context, linger_ms=0)
+        try:
+            connect(socket, self._endpoint)
+            self._serve(socket)
+        finally:
+            socket.close()
+
+    def _serve(self, socket: zmq.Socket[bytes]) -> None:
+        inbox = Inbox(socket)
+        poller = zmq.Poller()
+        for source in (socket, self._wake_in, self._lifeline):
+            if source is not None:
+                poller.register(source, zmq.POLLIN)
+        while not self._stopping:
+            ready = dict(poller.poll(self._speak(socket)))
+            if self._lifeline in ready and not os.read(self._lifeline or 0, 4096):
+                exit_parent_gone()
+            if self._wake_in in ready:
+                os.read(self._wake_in, 4096)
+            self._drain(inbox)
+
+    def _speak(self, socket: zmq.Socket[bytes]) -> int:
+        """Say what is due; returns the milliseconds until more is."""
+        interval = self._interval
+        if interval is None:
+            return WAIT_MS
+        now = time.monotonic()
+        if now >= self._speak_at:
+            late = now - self._speak_at if self._attached and self._speak_at else 0.0
+            try:
+                send_message(socket, self._beat(late) if self._attached else self._connection.attach())
+                self._attached = True
+                self._speak_at = now + interval
+            except TransportError:  # nobody is connected just now
+                self._speak_at = now + RETRY_S
+        return int((self._speak_at - now) * 1000) + 1
+
+    def _beat(self, late: float) -> list[Any]:
+        usage = self._process.memory_info()
+        return self._connection.beat(usage.rss, time.process_time(), late)
+
+    def _drain(self, inbox: Inbox) -> None:
+        while True:
+            try:
+                message = inbox.receive()
+            except zmq.Again:
+                return
+            if message is not None and not isinstance(message, TooManyFrames):
+                self._receive(message)
+
+    def _receive(self, message: list[Any]) -> None:
+        with contextlib.suppress(MaitredError):  # a refusal: the requests connection is told too, and ends the process
+            self._obey(self._connection.receive(message)[0])
+
+    def _obey(self, order: messages.ToWorker) -> None:
+        match order:
+            case messages.WorkerCancel():
+                self._running.cancel((order.client, order.id), order.reason)
+            case messages.WorkerGrant():
+                self._running.grant((order.client, order.id), order.parts)
+            case messages.Stranger():  # attach again; a worker that is unknown altogether registers first, then `begin`
+                self._attached = False
+            case _:
+                pass

@@ -1,0 +1,64 @@
+"""What a worker process is told when it is started: one value, small enough to be pickled to it."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from msgspec import Struct
+
+from maitred.worker.started_page import StartedPage
+
+__all__ = ["Inherited", "WorkerOptions"]
+
+
+class Inherited:
+    """A file descriptor on its way into a process that is being started; `take` is called there, once."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        from multiprocessing.reduction import DupFd
+
+        return _receive, (DupFd(self._descriptor),)
+
+    def take(self) -> int:
+        """The descriptor; owned by the caller from here on."""
+        descriptor, self._descriptor = self._descriptor, -1
+        os.set_inheritable(descriptor, False)
+        return descriptor
+
+
+def _receive(descriptor: Any) -> Inherited:
+    return Inherited(descriptor.detach())
+
+
+class WorkerOptions(Struct):
+    """One worker process.
+
+    Attributes:
+        pool: the pool it serves.
+        adapter: `module:attribute` of its `Service`.
+        path: directories to import from before all others.
+        endpoint: where workers register.
+        clients_endpoint: where `context.call` calls; None: it cannot.
+        worker: its 128-bit id; the agent chose it.
+        slots: requests it may be given at a time; one of them runs.
+        parent: process id of who started it, with whom it dies; None: it lives on its own.
+        started: the page its agent reads after its death.
+        output: what becomes its standard output and error.
+        lifeline: its end means that the agent is gone.
+    """
+
+    pool: str
+    adapter: str
+    path: tuple[str, ...]
+    endpoint: str
+    worker: bytes
+    slots: int = 1
+    clients_endpoint: str | None = None
+    parent: int | None = None
+    started: StartedPage | None = None
+    output: Inherited | None = None
+    lifeline: Inherited | None = None

@@ -1,0 +1,156 @@
+"""The loop of a worker whose functions are all synchronous: the main thread reads, runs and answers. No thread hop.
+
+    poll → receive → run the function → send → poll …
+
+SIGTERM ends the wait at once, or the loop after the function that runs.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+from types import FrameType
+from typing import Any
+
+import zmq
+
+from maitred.protocol import messages
+from maitred.protocol.frames import Frames
+from maitred.protocol.worker import RequestsConnection
+from maitred.transport.errors import WouldBlock
+from maitred.transport.frames import Inbox, TooManyFrames, send_message
+from maitred.worker import answers
+from maitred.worker.control import Control
+from maitred.worker.invoke import invoke
+from maitred.worker.requests import Requests
+from maitred.worker.running import Run
+
+__all__ = ["PlainLoop"]
+
+IDLE_MS = 1000
+"""An idle worker says so this often on the connection its requests come by: a broken one is found, and made anew."""
+
+WAIT_FOR_BROKER_MS = 500
+"""An answer waits for the broker to come back, in steps of this, so that SIGTERM is heard meanwhile."""
+
+
+class _Terminated(Exception):
+    """SIGTERM came while nothing ran."""
+
+
+class PlainLoop:
+    """Serves until SIGTERM.
+
+    Args:
+        socket: connected; owned by the caller.
+        connection: the protocol's half.
+        requests: what to serve.
+        control: begins to beat when the worker is registered.
+    """
+
+    def __init__(
+        self, socket: zmq.Socket[bytes], connection: RequestsConnection, requests: Requests, control: Control
+    ) -> None:
+        self._socket = socket
+        self._inbox = Inbox(socket)
+        self._connection = connection
+        self._requests = requests
+        self._control = control
+        self._waiting = False
+        self._stopping = False
+
+    def run(self) -> None:
+        """Register, serve, leave.
+
+        Raises:
+            MaitredError: the broker refused this worker.
+        """
+        signal.signal(signal.SIGTERM, self._terminate)
+        self._send(self._connection.register())
+        while not self._stopping:
+            if self._wait():
+                self._receive_all()
+        self._send(self._connection.leave())
+
+    def _terminate(self, _number: int, _frame: FrameType | None) -> None:
+        self._stopping = True
+        if self._waiting:
+            raise _Terminated
+
+    def _wait(self) -> bool:
+        """Sleep until something came; an idle connection is used, so that a broken one is noticed."""
+        try:
+            self._waiting = True
+            if self._stopping:
+                return False
+            came = self._socket.poll(IDLE_MS)
+        except _Terminated:
+            return False
+        finally:
+            self._waiting = False
+        if not came:
+            self._send(self._connection.heartbeat(), wait=False)
+        return bool(came)
+
+    def _receive_all(self) -> None:
+        while not self._stopping:
+            try:
+                message = self._inbox.receive()
+            except zmq.Again:
+                return
+            if message is not None and not isinstance(message, TooManyFrames):
+                self._obey(*self._connection.receive(message))
+
+    def _obey(self, message: messages.ToWorker, body: Sequence[Any]) -> None:
+        match message:
+            case messages.Dispatch():
+                self._serve(self._requests.take(message), body)
+            case messages.WorkerCancel():
+                self._requests.running.cancel((message.client, message.id), message.reason)
+            case messages.WorkerGrant():
+                self._requests.running.grant((message.client, message.id), message.parts)
+            case messages.Welcome():
+                self._requests.welcomed(message)
+                self._requests.page.mark_ready()
+                self._control.begin(message.interval)
+            case messages.Stranger():
+                self._send(self._connection.register())
+            case _:
+                pass
+
+    def _serve(self, run: Run, body: Sequence[Any]) -> None:
+        order = run.order
+        slot = self._requests.page.begin(order.client, order.id, run.context.deadline or 0.0)
+        self._send(self._answer(run, body))
+        self._requests.page.end(slot)
+        self._requests.running.end(run)
+
+    def _answer(self, run: Run, body: Sequence[Any]) -> Frames:
+        read = self._requests.read(run, body)
+        if isinstance(read, list):
+            return read
+        command, kwargs = read
+        number = 0
+
+        def emit(value: Any) -> None:
+            nonlocal number
+            if run.credit.wanted:
+                run.credit.take(run.context)
+                self._send(answers.part(run.order, number, value, self._requests.max_message_bytes))
+                number += 1
+
+        try:
+            value = invoke(command, kwargs, run.context, emit)
+        except BaseException as error:  # whatever an application raises, sys.exit included, its caller is answered
+            return answers.failure(run.order, error, run.context)
+        return answers.result(run.order, value, self._requests.max_message_bytes)
+
+    def _send(self, message: Frames, *, wait: bool = True) -> None:
+        """Hand a message to ZeroMQ. While the broker is away it waits, unless this worker is to end."""
+        while True:
+            try:
+                send_message(self._socket, message)
+                return
+            except WouldBlock:
+                if not wait or (not self._socket.poll(WAIT_FOR_BROKER_MS, zmq.POLLOUT) and self._stopping):
+                    return

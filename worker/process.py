@@ -1,0 +1,151 @@
+"""One worker process, from its start to its end: import the adapter, load, register, serve, leave.
+
+    main(options)            under an agent, in a process forked for it
+    serve(options)           everything but the ties to a parent: also `python -m maitred.worker`
+
+Exit codes: 0 told to end; 1 the adapter could not be imported or loaded; 2 the broker refused it; 113 the agent is gone.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import platform
+import signal
+import sys
+import traceback
+from importlib import metadata
+from types import FrameType
+
+import zmq
+
+from maitred.protocol.errors import MaitredError
+from maitred.protocol.messages import Register
+from maitred.protocol.worker import ControlConnection, RequestsConnection
+from maitred.transport.endpoints import connect
+from maitred.transport.lifeline import die_with_parent
+from maitred.transport.sockets import dealer
+from maitred.worker.context import Context
+from maitred.worker.control import Control
+from maitred.worker.invoke import astart, start
+from maitred.worker.loading import extend_path, load_service
+from maitred.worker.options import WorkerOptions
+from maitred.worker.plain_loop import PlainLoop
+from maitred.worker.requests import Requests
+from maitred.worker.service import Service
+
+__all__ = ["EXIT_LOAD", "EXIT_REFUSED", "main", "serve"]
+
+EXIT_LOAD = 1
+EXIT_REFUSED = 2
+
+LEAVE_LINGER_MS = 1000
+"""How long the last answer and LEAVE may take to go out."""
+
+
+def main(options: WorkerOptions) -> None:
+    """Be a worker of an agent. Called in the process made for it, in its main thread."""
+    if options.parent is not None:
+        die_with_parent(options.parent)
+    if options.output is not None:
+        _redirect(options.output.take())
+    sys.exit(serve(options))
+
+
+def serve(options: WorkerOptions) -> int:
+    """Serve until SIGTERM; returns the exit code."""
+    faulthandler.enable()  # a crash in C leaves its Python stack in the death certificate
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole terminal; who started us decides
+    signal.signal(signal.SIGTERM, _stop_loading)
+    try:
+        extend_path(options.path)
+        service = load_service(options.adapter)
+    except Exception:
+        traceback.print_exc()
+        return EXIT_LOAD
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    try:
+        return _serve(options, service, context)
+    finally:
+        context.destroy(linger=LEAVE_LINGER_MS)
+
+
+def _stop_loading(_number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(0)
+
+
+def _serve(options: WorkerOptions, service: Service, context: zmq.Context[zmq.Socket[bytes]]) -> int:
+    requests = Requests(options, service)
+    token = os.urandom(16)
+    lifeline = options.lifeline.take() if options.lifeline is not None else None
+    control = Control(context, options.endpoint, ControlConnection(options.worker, token), requests.running, lifeline)
+    control.start()
+    try:
+        register = Register(
+            options.worker, token, options.pool, options.slots, requests.commands(),
+            platform.node()[:255], os.getpid(), f"maitred {metadata.version('maitred')}",
+        )  # fmt: skip
+        connection = RequestsConnection(register, requests.running.held)
+        return _load_and_run(options, service, context, connection, requests, control)
+    finally:
+        control.stop()
+        if requests.outgoing is not None:
+            requests.outgoing.close()
+
+
+def _load_and_run(
+    options: WorkerOptions,
+    service: Service,
+    context: zmq.Context[zmq.Socket[bytes]],
+    connection: RequestsConnection,
+    requests: Requests,
+    control: Control,
+) -> int:
+    itself = Context(pool=options.pool, command="startup", worker_id=options.worker.hex())
+    socket = dealer(context, linger_ms=LEAVE_LINGER_MS)
+    connect(socket, options.endpoint)
+    try:
+        if service.needs_trio:
+            _run_under_trio(service, itself, socket, connection, requests, control)
+        else:
+            start(service, itself)
+            PlainLoop(socket, connection, requests, control).run()
+    except MaitredError as error:
+        print(f"the broker refused this worker: {error.message}", file=sys.stderr)
+        return EXIT_REFUSED
+    except Exception:
+        traceback.print_exc()
+        return EXIT_LOAD
+    finally:
+        socket.close()
+    return 0
+
+
+def _run_under_trio(
+    service: Service,
+    itself: Context,
+    socket: zmq.Socket[bytes],
+    connection: RequestsConnection,
+    requests: Requests,
+    control: Control,
+) -> None:
+    import trio  # here: a worker of plain functions never needs it
+
+    from maitred.worker.trio_loop import TrioLoop
+
+    async def run() -> None:
+        await astart(service, itself)
+        await TrioLoop(socket, connection, requests, control).run()
+
+    trio.run(run)
+
+
+def _redirect(descriptor: int) -> None:
+    """Make a pipe to the agent our output: what is printed, by C code too, ends up in its log and in certificates."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+    sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
+    sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)

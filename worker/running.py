@@ -1,0 +1,89 @@
+"""The requests that run in this process just now, and how the control connection reaches them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from maitred.protocol.messages import Dispatch
+from maitred.protocol.worker import Held, Key
+from maitred.worker.context import Context
+from maitred.worker.credit import Credit
+
+__all__ = ["Run", "Running"]
+
+MAX_EARLY_GRANTS = 1024
+"""Grants that overtook their request, which is still in the other connection's queue."""
+
+
+class Run:
+    """One request on its way through this process.
+
+    Attributes:
+        order: the broker's.
+        context: what its function is given.
+        credit: room of its reader.
+        on_change: called, from the control thread, after a cancel or a grant; a loop is woken by it.
+    """
+
+    def __init__(self, order: Dispatch, context: Context) -> None:
+        self.order = order
+        self.key: Key = (order.client, order.id)
+        self.context = context
+        self.credit = Credit(order.window)
+        self.on_change: Callable[[], object] | None = None
+
+    def changed(self) -> None:
+        """Wake whoever waits for credit, or for the end."""
+        self.credit.wake()
+        if self.on_change is not None:
+            self.on_change()
+
+
+class Running:
+    """All of them. The control thread cancels and grants; the thread that runs a request adds and removes it."""
+
+    def __init__(self, held: Held) -> None:
+        self.held = held
+        self._lock = threading.Lock()
+        self._runs: dict[Key, Run] = {}
+        self._early_grants: dict[Key, int] = {}
+
+    def begin(self, run: Run) -> None:
+        """Take a request and make it reachable; a cancel that overtook it finds it now."""
+        with self._lock:
+            cancelled = self.held.take(run.order)
+            self._runs[run.key] = run
+            run.credit.add(self._early_grants.pop(run.key, 0))
+        if cancelled is not None:
+            run.context.cancel(cancelled)
+
+    def end(self, run: Run) -> None:
+        """It is answered."""
+        with self._lock:
+            self._runs.pop(run.key, None)
+        self.held.answer(run.key)
+
+    def cancel(self, key: Key, reason: str) -> None:
+        """Tell a request to stop; one that has not come yet finds a tombstone."""
+        with self._lock:
+            self.held.bury(key, reason)
+            run = self._runs.get(key)
+        if run is not None:
+            run.context.cancel(reason)
+            run.changed()
+
+    def grant(self, key: Key, parts: int) -> None:
+        """A stream's reader has room."""
+        with self._lock:
+            run = self._runs.get(key)
+            if run is None:
+                self._remember(key, parts)
+                return
+        run.credit.add(parts)
+        run.changed()
+
+    def _remember(self, key: Key, parts: int) -> None:
+        if len(self._early_grants) >= MAX_EARLY_GRANTS:
+            del self._early_grants[next(iter(self._early_grants))]
+        self._early_grants[key] = self._early_grants.get(key, 0) + parts

@@ -1,0 +1,114 @@
+"""What a worker has begun and not answered, in memory that outlives it: how its agent knows after a SIGKILL.
+
+The agent makes a page for each worker and reads it when the worker is dead; the worker writes its requests into it,
+before the function runs and after the answer was handed to ZeroMQ. One writer, one reader, no lock: a slot's fields are
+written before its state, and the state is one byte.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+import sys
+import tempfile
+from typing import Any, NamedTuple
+
+__all__ = ["Started", "StartedPage"]
+
+_HEADER = struct.Struct("<B7xQ")  # ready, served
+_SLOT = struct.Struct("<B7x16sQd")  # state, client id, request id, deadline (time.monotonic, system-wide on Linux)
+
+
+class Started(NamedTuple):
+    """A request that was begun: its key, and when its time is up, on the system's monotonic clock."""
+
+    client: bytes
+    id: int
+    deadline: float
+
+
+class StartedPage:
+    """Room for the requests of one worker. Handed to a process that is being started, both share it.
+
+    Args:
+        slots: how many requests the worker may have begun at a time.
+    """
+
+    def __init__(self, slots: int) -> None:
+        self._open(_anonymous_file(), slots, truncate=True)
+
+    def _open(self, descriptor: int, slots: int, *, truncate: bool = False) -> None:
+        size = _HEADER.size + slots * _SLOT.size
+        if truncate:
+            os.ftruncate(descriptor, size)
+        self._descriptor = descriptor
+        self._slots = slots
+        self._map = mmap.mmap(descriptor, size)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        from multiprocessing.reduction import DupFd
+
+        return _attach, (DupFd(self._descriptor), self._slots)
+
+    # --- the worker writes ---
+
+    def mark_ready(self) -> None:
+        """The worker takes requests from now on."""
+        self._map[0] = 1
+
+    def begin(self, client: bytes, request_id: int, deadline: float) -> int:
+        """Note a request that is about to run; returns its slot, for `end`.
+
+        Raises:
+            RuntimeError: all slots are taken.
+        """
+        for slot in range(self._slots):
+            at = _HEADER.size + slot * _SLOT.size
+            if not self._map[at]:
+                _SLOT.pack_into(self._map, at, 0, client, request_id, deadline)
+                self._map[at] = 1
+                return slot
+        raise RuntimeError(f"more than {self._slots} requests were begun")
+
+    def end(self, slot: int) -> None:
+        """The answer is on its way."""
+        self._map[_HEADER.size + slot * _SLOT.size] = 0
+        ready, served = _HEADER.unpack_from(self._map)
+        _HEADER.pack_into(self._map, 0, ready, served + 1)
+
+    # --- the agent reads ---
+
+    @property
+    def ready(self) -> bool:
+        """Whether the worker has ever been ready."""
+        return bool(self._map[0])
+
+    @property
+    def served(self) -> int:
+        """How many requests it has answered."""
+        return int(_HEADER.unpack_from(self._map)[1])
+
+    def started(self) -> list[Started]:
+        """What was begun and not answered."""
+        slots = (_SLOT.unpack_from(self._map, _HEADER.size + n * _SLOT.size) for n in range(self._slots))
+        return [Started(client, request_id, deadline) for state, client, request_id, deadline in slots if state]
+
+    def close(self) -> None:
+        """Free it here; the other process keeps its own view. Repeatable."""
+        if not self._map.closed:
+            self._map.close()
+            os.close(self._descriptor)
+
+
+def _attach(descriptor: Any, slots: int) -> StartedPage:
+    page = StartedPage.__new__(StartedPage)
+    page._open(descriptor.detach(), slots)  # pyright: ignore[reportPrivateUsage]
+    return page
+
+
+def _anonymous_file() -> int:
+    if sys.platform == "linux":
+        return os.memfd_create("maitred-started")
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())

@@ -1,0 +1,196 @@
+"""The loop of a worker that has async functions: one trio loop for the life of the process.
+
+Synchronous functions of such a service run in the loop too, and hold it up meanwhile.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import trio
+import zmq
+
+from maitred.protocol import messages
+from maitred.protocol.errors import MaitredError
+from maitred.protocol.frames import Frames
+from maitred.protocol.worker import RequestsConnection
+from maitred.transport.errors import WouldBlock
+from maitred.transport.pump import Pump
+from maitred.worker import answers
+from maitred.worker.context import Cancelled
+from maitred.worker.control import Control
+from maitred.worker.invoke import ainvoke
+from maitred.worker.requests import Requests
+from maitred.worker.running import Run
+
+__all__ = ["TrioLoop"]
+
+IDLE_S = 1.0
+"""An idle worker says so this often on the connection its requests come by: a broken one is found, and made anew."""
+
+RETRY_S = 0.02
+"""An answer waits for a broker that is away, and is tried again this often."""
+
+
+class TrioLoop:
+    """Serves until SIGTERM. Arguments as `PlainLoop`; it owns the socket."""
+
+    def __init__(
+        self, socket: zmq.Socket[bytes], connection: RequestsConnection, requests: Requests, control: Control
+    ) -> None:
+        self._pump = Pump([socket], self._receive)
+        self._connection = connection
+        self._requests = requests
+        self._control = control
+        self._nursery: trio.Nursery | None = None
+        self._token: trio.lowlevel.TrioToken | None = None
+        self._left = trio.Event()
+        self._stopping = False
+        self._runs = 0
+        self._refusal: MaitredError | None = None
+
+    async def run(self) -> None:
+        """Register, serve, leave.
+
+        Raises:
+            MaitredError: the broker refused this worker.
+        """
+        self._token = trio.lowlevel.current_trio_token()
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            await nursery.start(self._pump.run)
+            nursery.start_soon(self._stay_in_touch)
+            with trio.open_signal_receiver(signal.SIGTERM) as signals:
+                await self._send(self._connection.register())
+                async for _ in signals:
+                    break
+            self._stopping = True
+            while self._runs:
+                self._left = trio.Event()
+                await self._left.wait()
+            await self._send(self._connection.leave())
+            nursery.cancel_scope.cancel()
+        if self._refusal is not None:
+            raise self._refusal
+
+    async def _stay_in_touch(self) -> None:
+        while True:
+            await trio.sleep(IDLE_S)
+            if not self._runs:
+                await self._send(self._connection.heartbeat())
+
+    def _receive(self, _index: int, message: Sequence[Any]) -> None:
+        assert self._nursery is not None
+        try:
+            order, body = self._connection.receive(message)
+        except MaitredError as error:
+            self._refusal = error
+            self._nursery.cancel_scope.cancel()
+            return
+        match order:
+            case messages.Dispatch():
+                if not self._stopping:  # what was not begun, the broker gives to another when this one leaves
+                    self._runs += 1
+                    self._nursery.start_soon(self._serve, self._requests.take(order, under_trio=True), body)
+            case messages.WorkerCancel():
+                self._requests.running.cancel((order.client, order.id), order.reason)
+            case messages.WorkerGrant():
+                self._requests.running.grant((order.client, order.id), order.parts)
+            case messages.Welcome():
+                self._requests.welcomed(order)
+                self._requests.page.mark_ready()
+                self._control.begin(order.interval)
+            case messages.Stranger():
+                self._nursery.start_soon(self._send, self._connection.register())
+            case _:
+                pass
+
+    async def _serve(self, run: Run, body: Sequence[Any]) -> None:
+        order = run.order
+        slot = self._requests.page.begin(order.client, order.id, run.context.deadline or 0.0)
+        try:
+            await self._send(await self._answer(run, body))
+        finally:
+            self._requests.page.end(slot)
+            self._requests.running.end(run)
+            self._runs -= 1
+            self._left.set()
+
+    async def _answer(self, run: Run, body: Sequence[Any]) -> Frames:
+        read = self._requests.read(run, body)
+        if isinstance(read, list):
+            return read
+        command, kwargs = read
+        stream = _Stream(self, run)
+        with trio.CancelScope() as scope:
+            self._watch(run, scope, stream)
+            try:
+                value = await ainvoke(command, kwargs, run.context, stream.emit)
+            except trio.Cancelled:
+                raise
+            except BaseException as error:  # whatever an application raises, its caller is answered
+                return answers.failure(run.order, error, run.context)
+            return answers.result(run.order, value, self._requests.max_message_bytes)
+        reason = run.context.cancel_reason or "deadline"
+        return answers.failure(run.order, Cancelled(reason), run.context)
+
+    def _watch(self, run: Run, scope: trio.CancelScope, stream: _Stream) -> None:
+        """Have a cancel, a grant or the deadline reach the function."""
+        token = self._token
+        assert token is not None
+
+        def look() -> None:
+            if run.context.cancelled:
+                scope.cancel()
+            stream.changed.set()
+
+        run.on_change = partial(token.run_sync_soon, look)
+        scope.deadline = trio.current_time() + (run.context.remaining or 0.0)
+        if run.context.cancelled:
+            scope.cancel()
+
+    async def send(self, message: Frames) -> None:
+        """Hand a message to ZeroMQ; waits while the broker is away."""
+        await self._send(message)
+
+    @property
+    def max_message_bytes(self) -> int:
+        """What the broker accepts."""
+        return self._requests.max_message_bytes
+
+    async def _send(self, message: Frames) -> None:
+        while True:
+            try:
+                self._pump.send(0, message)
+                return
+            except WouldBlock:
+                if self._stopping:
+                    return
+                await trio.sleep(RETRY_S)
+
+
+class _Stream:
+    """The parts of one request, under the credit of its reader."""
+
+    def __init__(self, loop: TrioLoop, run: Run) -> None:
+        self.changed = trio.Event()
+        self._loop = loop
+        self._run = run
+        self._number = 0
+
+    async def emit(self, value: Any) -> None:
+        """Send a part, once the reader has room for it."""
+        run = self._run
+        if not run.credit.wanted:
+            await trio.lowlevel.checkpoint()
+            return
+        while not run.credit.take_now():
+            self.changed = trio.Event()
+            if run.credit.take_now():
+                break
+            await self.changed.wait()
+        await self._loop.send(answers.part(run.order, self._number, value, self._loop.max_message_bytes))
+        self._number += 1
