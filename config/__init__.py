@@ -1,1 +1,1 @@
-"""Filled below."""
+"""The configuration, and where things are on this host."""
