@@ -1,10 +1,13 @@
-"""Finds an application's service: `package.module:attribute`."""
+"""Finds an application's service: `package.module:attribute`, or `path/to/file.py:attribute`."""
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
 
 from maitred.worker.service import Service
 
@@ -30,10 +33,10 @@ def load_service(adapter: str) -> Service:
         AdapterError: malformed, not there, or no `Service`.
         Exception: whatever the module raised while it was imported.
     """
-    module_name, colon, attribute = adapter.partition(":")
+    module_name, colon, attribute = adapter.rpartition(":")
     if not (module_name and colon and attribute):
         raise AdapterError(f"adapter {adapter!r}: expected module:attribute, as in my_app.service:service")
-    module = importlib.import_module(module_name)
+    module = _import_file(module_name) if module_name.endswith(".py") else importlib.import_module(module_name)
     found: object = module
     for name in attribute.split("."):
         if not hasattr(found, name):
@@ -44,3 +47,22 @@ def load_service(adapter: str) -> Service:
     if not isinstance(found, Service):
         raise AdapterError(f"adapter {adapter!r}: expected a maitred.worker.Service, found {type(found).__name__}")
     return found
+
+
+def _import_file(file: str) -> ModuleType:
+    """Import a file that is in no package on the path: a script, or a test."""
+    path = Path(file).resolve()
+    name = f"maitred_adapter_{path.stem}"
+    if name in sys.modules and sys.modules[name].__file__ == str(path):
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise AdapterError(f"adapter file {file}: no such Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module

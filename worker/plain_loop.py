@@ -70,7 +70,7 @@ class PlainLoop:
         while not self._stopping:
             if self._wait():
                 self._receive_all()
-        self._send(self._connection.leave())
+        self._send(self._connection.leave(), wait=False)
 
     def _terminate(self, _number: int, _frame: FrameType | None) -> None:
         self._stopping = True

@@ -1,0 +1,30 @@
+"""How long a place stays empty."""
+
+from __future__ import annotations
+
+from maitred.worker.backoff import Backoff
+
+
+def test_a_worker_that_served_is_replaced_at_once() -> None:
+    backoff = Backoff(0.1, 30)
+    assert backoff.died(lived_s=60, was_ready=True) == 0
+
+
+def test_who_dies_again_and_again_waits_longer_and_longer_up_to_a_limit() -> None:
+    backoff = Backoff(0.1, 0.5)
+    assert [backoff.died(1, True) for _ in range(6)] == [0, 0.1, 0.2, 0.4, 0.5, 0.5]
+
+
+def test_a_steady_life_starts_the_count_again() -> None:
+    backoff = Backoff(0.1, 30)
+    for _ in range(5):
+        backoff.died(1, True)
+    assert backoff.died(11, True) == 0
+
+
+def test_who_never_gets_ready_waits_from_the_first_death_and_is_hopeless_after_three() -> None:
+    backoff = Backoff(0.1, 30)
+    assert [backoff.died(0.01, False) for _ in range(3)] == [0.1, 0.2, 0.4]
+    assert backoff.hopeless
+    backoff.died(1, True)
+    assert not backoff.hopeless

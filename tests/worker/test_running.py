@@ -1,0 +1,65 @@
+"""What the control thread does to a request, whichever comes first."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from maitred.protocol.messages import Dispatch
+from maitred.protocol.worker import Held
+from maitred.worker.context import Cancelled, Context
+from maitred.worker.running import Run, Running
+
+CLIENT = bytes(16)
+
+
+def a_run(window: int = 0) -> Run:
+    return Run(Dispatch(CLIENT, 1, 1, "echo", 30.0, window), Context())
+
+
+def test_a_cancel_that_overtook_its_request_finds_it() -> None:
+    running = Running(Held())
+    running.cancel((CLIENT, 1), "cancelled")
+    run = a_run()
+    running.begin(run)
+    assert run.context.cancel_reason == "cancelled"
+
+
+def test_a_cancel_reaches_a_request_that_runs_and_only_that_one() -> None:
+    running = Running(Held())
+    run = a_run()
+    running.begin(run)
+    running.cancel((CLIENT, 2), "cancelled")
+    assert not run.context.cancelled
+    running.cancel((CLIENT, 1), "client_lost")
+    assert run.context.cancel_reason == "client_lost"
+
+
+def test_a_grant_that_overtook_its_request_counts() -> None:
+    running = Running(Held())
+    running.grant((CLIENT, 1), 2)
+    run = a_run(window=1)
+    running.begin(run)
+    assert [run.credit.take_now() for _ in range(4)] == [True, True, True, False]
+
+
+def test_who_waits_for_credit_is_woken_by_a_grant_and_by_a_cancel() -> None:
+    running = Running(Held())
+    run = a_run(window=1)
+    running.begin(run)
+    run.credit.take(run.context)
+    threading.Timer(0.01, running.grant, ((CLIENT, 1), 1)).start()
+    run.credit.take(run.context)
+    threading.Timer(0.01, running.cancel, ((CLIENT, 1), "cancelled")).start()
+    with pytest.raises(Cancelled):
+        run.credit.take(run.context)
+
+
+def test_what_is_answered_is_held_no_more() -> None:
+    running = Running(Held())
+    run = a_run()
+    running.begin(run)
+    assert running.held.keys() == [(CLIENT, 1)]
+    running.end(run)
+    assert running.held.keys() == []

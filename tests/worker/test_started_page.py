@@ -1,0 +1,61 @@
+"""The page that outlives a worker."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+
+import pytest
+
+from maitred.worker.started_page import Started, StartedPage
+
+CLIENT = bytes(range(16))
+
+
+def test_what_was_begun_and_not_ended_is_read_back() -> None:
+    page = StartedPage(3)
+    first = page.begin(CLIENT, 1, 10.0)
+    page.begin(CLIENT, 2, 20.0)
+    page.end(first)
+    page.begin(CLIENT, 3, 30.0)
+    assert sorted(page.started()) == [Started(CLIENT, 2, 20.0), Started(CLIENT, 3, 30.0)]
+    assert page.served == 1
+    page.close()
+    page.close()
+
+
+def test_a_page_is_not_ready_until_its_worker_says_so() -> None:
+    page = StartedPage(1)
+    assert not page.ready
+    page.mark_ready()
+    page.end(page.begin(CLIENT, 1, 1.0))
+    assert page.ready
+    page.close()
+
+
+def test_more_than_its_slots_is_a_bug() -> None:
+    page = StartedPage(1)
+    page.begin(CLIENT, 1, 1.0)
+    with pytest.raises(RuntimeError, match="more than 1"):
+        page.begin(CLIENT, 2, 1.0)
+    page.close()
+
+
+def _begin_and_die(page: StartedPage) -> None:
+    page.mark_ready()
+    page.begin(CLIENT, 7, 70.0)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["forkserver", "spawn"])
+def test_it_outlives_a_worker_that_is_killed(method: str) -> None:
+    page = StartedPage(2)
+    process = multiprocessing.get_context(method).Process(target=_begin_and_die, args=(page,))
+    process.start()
+    process.join(30)
+    assert process.exitcode == -signal.SIGKILL
+    assert page.ready
+    assert page.started() == [Started(CLIENT, 7, 70.0)]
+    page.close()
