@@ -6,17 +6,21 @@ What is to be sent collects in `outgoing` (lists of frames, in order); the shell
 
     HELLO first; nothing else is sent before WELCOME.
     While an answer is awaited, a HEARTBEAT every interval; the broker answers each.
-    STRANGER: the broker does not know this connection (any more): HELLO again.
-    WELCOME again: what was outstanding is gone; each request fails as `Unavailable`, once. It may have run.
-    After a rest the broker may have forgotten this connection, or be another: HELLO goes ahead of the request, and the
-    WELCOME to that one means nothing.
+    STRANGER: the broker does not know this connection (any more): HELLO again, and all else waits for WELCOME.
+    WELCOME again: messages that STRANGER answered were not acted upon and are sent again. What else was outstanding is
+    gone; each such request fails as `Unavailable`, once. It may have run.
     Silence for `interval * liveness`, then for `patience_s` more: the broker is given up, each request fails likewise.
+
+Which messages did STRANGER answer? A connection keeps their order, and each gets one STRANGER until HELLO arrives: so as
+many of the last ones before HELLO as there were STRANGERs before WELCOME. A client that rested until it was forgotten, or
+until the broker was another, notices nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, cast
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeGuard, cast
 
 from msgspec import Struct
 
@@ -30,8 +34,9 @@ HELLO_INTERVAL_S = 0.5
 PATIENCE_S = 10.0
 """Seconds beyond the agreed silence during which a broker that restarts may come back."""
 
-REST_S = 10.0
-"""Seconds without a word from the broker, and nothing awaited, after which a request is preceded by HELLO."""
+REMEMBERED_MESSAGES = 1024
+"""Messages remembered for being sent again: more than a client has under way between two answers. An older request
+fails instead, which is the safe side."""
 
 
 class Welcomed(Struct, frozen=True):
@@ -65,6 +70,9 @@ class Failed(Struct, frozen=True):
 
 Event = Welcomed | PartArrived | Replied | Failed
 
+_Said = int | frames.Frames
+"""A message as it is remembered: a request by its id (its frames are kept until it is answered), others by frames."""
+
 
 class ClientConnection:
     """The state of one connection.
@@ -80,10 +88,13 @@ class ClientConnection:
         self.welcome: messages.Welcome | None = None
         self._hello = messages.Hello(client, software[:64], host[:255], pid)
         self._address = address
-        self._outstanding: dict[int, None] = {}
+        self._outstanding: dict[int, frames.Frames] = {}
+        self._said: deque[_Said] = deque(maxlen=REMEMBERED_MESSAGES)
+        self._greeting = True
+        self._strangers = 0
+        self._held_back: list[_Said] = []
         self._heard_at = 0.0
         self._speak_at = 0.0
-        self._refreshing = False
 
     def start(self, now: float) -> None:
         """Introduce this connection."""
@@ -109,19 +120,17 @@ class ClientConnection:
         if size > limit:
             text = f"the arguments take {size} bytes; the broker at {self._address} accepts {limit}"
             raise PayloadTooLarge(text, size=size, limit=limit, what="arguments")
-        self._await(message.id, now)
-        self.outgoing.append(frames.encode(message, body))
+        self._await(message.id, frames.encode(message, body), now)
 
     def query(self, request_id: int, what: str, now: float) -> None:
         """Ask for one of the broker's tables."""
         assert self.welcome is not None, "a query before WELCOME"
-        self._await(request_id, now)
-        self.outgoing.append(frames.encode(messages.Query(request_id, what)))
+        self._await(request_id, frames.encode(messages.Query(request_id, what)), now)
 
     def cancel(self, request_id: int) -> None:
         """Ask for a request to be stopped; its terminal answer still follows."""
         if request_id in self._outstanding:
-            self.outgoing.append(frames.encode(messages.Cancel(request_id)))
+            self._say(frames.encode(messages.Cancel(request_id)))
 
     def abandon(self, request_id: int) -> None:
         """Ask for a request to be stopped, and forget it: no answer follows."""
@@ -131,7 +140,7 @@ class ClientConnection:
     def grant(self, request_id: int, parts: int) -> None:
         """The reader of a stream has room for so many parts more."""
         if request_id in self._outstanding:
-            self.outgoing.append(frames.encode(messages.Grant(request_id, parts)))
+            self._say(frames.encode(messages.Grant(request_id, parts)))
 
     def bye(self) -> None:
         """Leave."""
@@ -158,8 +167,7 @@ class ClientConnection:
             case messages.Welcome():
                 return self._on_welcome(message, now)
             case messages.Stranger():
-                self._refreshing = False
-                self._say_hello(now)
+                self._on_stranger(now)
                 return []
             case messages.Heartbeat() | messages.Bye():
                 return []
@@ -170,59 +178,109 @@ class ClientConnection:
             raise error if isinstance(error, ProtocolError | Unavailable) else ProtocolError(str(error))
         return [Failed(message.id, error)] if self._settle(message.id) else []
 
+    def _on_stranger(self, now: float) -> None:
+        self._strangers += 1
+        if not self._greeting:
+            self._greeting = True
+            self._say_hello(now)
+
     def _on_welcome(self, message: messages.Welcome, now: float) -> list[Event]:
         before, self.welcome = self.welcome, message
-        self._speak_at = now + message.interval
-        if before is None or self._refreshing:
-            self._refreshing = False
+        if not self._greeting:  # the answer to a HELLO that was repeated: whatever was sent since came after it
             return [Welcomed(message)]
-        restarted = before.epoch != message.epoch
-        why = "restarted" if restarted else "had taken this client for gone"
-        return [Welcomed(message), *self._fail_all(f"the broker at {self._address} {why}; the request may have run")]
+        self._greeting = False
+        self._speak_at = now + message.interval
+        again = list(self._said)[-self._strangers :] if self._strangers else []
+        again += self._held_back
+        self._strangers = 0
+        self._said.clear()
+        self._held_back = []
+        if before is None:
+            return [Welcomed(message)]
+        why = "restarted" if before.epoch != message.epoch else "had taken this client for gone"
+        text = f"the broker at {self._address} {why}; the request may have run"
+        lost = self._fail(self._outstanding.keys() - set(filter(_is_id, again)), text)
+        self._say_again(again)
+        return [Welcomed(message), *lost]
+
+    def _say_again(self, said: Sequence[_Said]) -> None:
+        for one in said:
+            if not isinstance(one, int):
+                self._say(one)
+            elif one in self._outstanding:
+                self._say(self._outstanding[one], one)
 
     # --- time ---
 
     def tick(self, now: float) -> list[Event]:
         """Do what is due."""
-        if self.welcome is None:
+        if self._greeting:
             if now >= self._speak_at:
                 self._say_hello(now)
-            return []
-        if now >= self._speak_at and self._outstanding:
-            self._speak_at = now + self.welcome.interval
-            self.outgoing.append(frames.encode(messages.Heartbeat()))
+        elif self._outstanding and now >= self._speak_at:
+            self._say_heartbeat(now)
+        return self._give_up_if_silent(now)
+
+    def _give_up_if_silent(self, now: float) -> list[Event]:
         silent = now - self._heard_at
-        if self._outstanding and silent > self.welcome.interval * self.welcome.liveness + PATIENCE_S:
-            return self._fail_all(f"no word from the broker at {self._address} for {silent:.0f} s")
-        return []
+        if self.welcome is None or silent <= self.welcome.interval * self.welcome.liveness + PATIENCE_S:
+            return []
+        return self._fail(self._outstanding, f"no word from the broker at {self._address} for {silent:.0f} s")
 
     def next_deadline(self) -> float | None:
         """When `tick` has something to do, or None where nothing is awaited."""
         return self._speak_at if self.welcome is None or self._outstanding else None
 
+    def fail_all(self, error: MaitredError) -> list[Event]:
+        """Forget all that is outstanding: each request fails with an error like this one."""
+        gone, self._outstanding = self._outstanding, {}
+        return [Failed(request_id, type(error)(error.message, **error.details)) for request_id in gone]
+
     # --- the books ---
 
-    def _await(self, request_id: int, now: float) -> None:
+    def _await(self, request_id: int, request: frames.Frames, now: float) -> None:
         assert request_id not in self._outstanding, "a request id is used once"
         assert self.welcome is not None
         if not self._outstanding:  # silence while nothing was awaited means nothing
-            if now - self._heard_at > REST_S:
-                self._refreshing = True
-                self._say_hello(now)
             self._heard_at = now
-            self._speak_at = now + self.welcome.interval
-        self._outstanding[request_id] = None
+            if self._greeting:
+                self._held_back.clear()  # of requests given up since
+            else:
+                self._speak_at = now + self.welcome.interval
+        self._outstanding[request_id] = request
+        self._say(request, request_id)
+
+    def _say(self, message_frames: frames.Frames, request_id: int | None = None) -> None:
+        said = message_frames if request_id is None else request_id
+        if self._greeting:
+            self._held_back.append(said)
+        else:
+            self._said.append(said)
+            self.outgoing.append(message_frames)
 
     def _settle(self, request_id: int) -> bool:
-        return self._outstanding.pop(request_id, self) is None
+        return self._outstanding.pop(request_id, None) is not None
 
-    def _fail_all(self, text: str) -> list[Event]:
-        gone, self._outstanding = self._outstanding, {}
-        return [Failed(request_id, Unavailable(text, reason="lost", address=self._address)) for request_id in gone]
+    def _fail(self, request_ids: Iterable[int], text: str) -> list[Event]:
+        failed = sorted(request_ids)
+        for request_id in failed:
+            del self._outstanding[request_id]
+        return [Failed(request_id, Unavailable(text, reason="lost", address=self._address)) for request_id in failed]
 
     def _say_hello(self, now: float) -> None:
-        self.outgoing.append(frames.encode(self._hello))
         self._speak_at = now + HELLO_INTERVAL_S
+        if not self.outgoing:  # else it is being waited for that anything leaves
+            self.outgoing.append(frames.encode(self._hello))
+
+    def _say_heartbeat(self, now: float) -> None:
+        assert self.welcome is not None
+        self._speak_at = now + self.welcome.interval
+        if not self.outgoing:
+            self._say(frames.encode(messages.Heartbeat()))
+
+
+def _is_id(said: _Said) -> TypeGuard[int]:
+    return isinstance(said, int)
 
 
 def _size(frame: Any) -> int:

@@ -10,7 +10,6 @@ from maitred.protocol.body import encode_body
 from maitred.protocol.client import (
     HELLO_INTERVAL_S,
     PATIENCE_S,
-    REST_S,
     ClientConnection,
     Failed,
     PartArrived,
@@ -91,6 +90,7 @@ def test_heartbeats_go_out_only_while_something_is_awaited() -> None:
     connection.tick(50.0)
     assert sent(connection) == []
     ask(connection, 1, now=60.0)
+    sent(connection)
     assert connection.next_deadline() == 61.0
     assert connection.tick(61.0) == []  # the silence before the request does not count
     assert m.Heartbeat() in sent(connection)
@@ -108,16 +108,87 @@ def test_a_silent_broker_is_given_up() -> None:
 
 
 @pytest.mark.parametrize(("epoch", "word"), [(b"f" * 16, "restarted"), (b"e" * 16, "taken this client for gone")])
-def test_a_broker_that_lost_the_connection_is_told_again_and_the_outstanding_fails(epoch: bytes, word: str) -> None:
+def test_a_broker_that_lost_the_connection_is_told_again_and_what_it_may_have_begun_fails(
+    epoch: bytes, word: str
+) -> None:
     connection = connected()
     ask(connection, 1)
     sent(connection)
-    assert connection.receive(frames.encode(m.Stranger()), 1.0) == []
+    connection.tick(1.0)
+    sent(connection)
+    assert connection.receive(frames.encode(m.Stranger()), 1.1) == []  # answers the heartbeat
     assert sent(connection) == [m.Hello(ID)]
     again = m.Welcome(epoch, 1.0, 3, 100)
-    _, failed = connection.receive(frames.encode(again), 1.1)
+    _, failed = connection.receive(frames.encode(again), 1.2)
     assert isinstance(failed, Failed)
     assert word in str(failed.error)
+    assert not connection.waiting
+
+
+def strangers(connection: ClientConnection, count: int) -> list[object]:
+    for _ in range(count):
+        assert connection.receive(frames.encode(m.Stranger()), 1.0) == []
+    return sent(connection)
+
+
+@pytest.mark.parametrize("epoch", [b"e" * 16, b"f" * 16])
+def test_what_a_stranger_answered_is_sent_again(epoch: bytes) -> None:
+    connection = connected()
+    for n in (1, 2, 3):
+        ask(connection, n)
+    connection.grant(3, 5)
+    first = sent(connection)
+    assert strangers(connection, 3) == [m.Hello(ID)]  # to request 2, to request 3 and to the grant
+    ask(connection, 4)
+    assert sent(connection) == []  # waits for WELCOME
+    welcome = m.Welcome(epoch, 1.0, 3, 100)
+    welcomed, failed = connection.receive(frames.encode(welcome), 1.2)
+    assert welcomed == Welcomed(welcome)
+    assert isinstance(failed, Failed)
+    assert failed.id == 1
+    assert sent(connection) == [*first[1:], m.Request(4, "p", "c")]
+    assert connection.receive(frames.encode(m.Reply(2), [b"r"]), 1.3) == [Replied(2, [b"r"])]
+
+
+def test_what_was_given_up_meanwhile_is_not_sent_again() -> None:
+    connection = connected()
+    ask(connection, 1)
+    sent(connection)
+    assert strangers(connection, 1) == [m.Hello(ID)]
+    connection.abandon(1)
+    assert connection.receive(frames.encode(WELCOME), 1.2) == [Welcomed(WELCOME)]
+    assert sent(connection) == [m.Cancel(1)]
+
+
+def test_the_welcome_to_a_repeated_hello_means_nothing() -> None:
+    connection = ClientConnection(ID, "tcp://here")
+    connection.start(0.0)
+    sent(connection)
+    connection.tick(HELLO_INTERVAL_S)
+    connection.receive(frames.encode(WELCOME), 0.6)
+    ask(connection, 1, now=0.6)
+    assert connection.receive(frames.encode(WELCOME), 0.7) == [Welcomed(WELCOME)]
+    assert connection.waiting
+
+
+def test_nothing_piles_up_while_nothing_leaves() -> None:
+    connection = connected()
+    ask(connection, 1)
+    for second in range(1, 5):
+        connection.tick(float(second))
+    assert [type(message) for message in sent(connection)] == [m.Request]
+
+
+def test_all_can_be_failed_at_once_each_with_an_error_of_its_own() -> None:
+    connection = connected()
+    ask(connection, 1)
+    ask(connection, 2)
+    first, second = connection.fail_all(Unavailable("gone", reason="x"))
+    assert isinstance(first, Failed)
+    assert isinstance(second, Failed)
+    assert first.error is not second.error
+    assert second.error.reason == "x"
+    assert not connection.waiting
 
 
 def test_an_abandoned_request_is_cancelled_and_forgotten() -> None:
@@ -138,22 +209,3 @@ def test_an_error_whose_details_are_garbage_still_ends_its_request() -> None:
     assert isinstance(event, Failed)
     assert event.error.message == "boom"
     assert not connection.waiting
-
-
-def test_after_a_rest_the_request_is_preceded_by_hello_and_not_failed_by_its_welcome() -> None:
-    connection = connected()
-    ask(connection, 1, now=REST_S + 1.0)
-    assert [type(message) for message in sent(connection)] == [m.Hello, m.Request]
-    other_epoch = m.Welcome(b"f" * 16, 1.0, 3, 100)
-    assert connection.receive(frames.encode(other_epoch), 11.1) == [Welcomed(other_epoch)]
-    assert connection.receive(frames.encode(m.Reply(1), [b"r"]), 11.2) == [Replied(1, [b"r"])]
-    ask(connection, 2, now=11.3)
-    assert [type(message) for message in sent(connection)] == [m.Request]
-
-
-def test_a_stranger_after_a_rest_still_fails_the_outstanding() -> None:
-    connection = connected()
-    ask(connection, 1, now=REST_S + 1.0)
-    connection.receive(frames.encode(m.Stranger()), 11.1)  # another connection than the one that took the request
-    _, failed = connection.receive(frames.encode(WELCOME), 11.2)
-    assert isinstance(failed, Failed)
