@@ -89,7 +89,7 @@ class Grant(Message, frozen=True, tag=13):
 
 
 class Query(Message, frozen=True, tag=14):
-    """Ask the broker about itself: "pools", "workers", "broker" or "routing". Answered by REPLY or ERROR."""
+    """Ask the broker about itself: "pools", "workers" or "broker". Answered by REPLY or ERROR."""
 
     id: RequestId
     what: Name
