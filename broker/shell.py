@@ -48,6 +48,7 @@ class Shell:
         on_note: Callable[[Note], None],
     ) -> None:
         self.core = BrokerCore(settings, trio.current_time())
+        self.draining = False
         self.drained = trio.Event()
         self.inputs: deque[tuple[float, Peer, Sequence[Any]]] = deque(maxlen=REMEMBERED_INPUTS)
         self._pump = Pump([clients, workers], self._receive, on_overlong=self._receive_overlong)
@@ -67,6 +68,7 @@ class Shell:
 
     def drain(self) -> None:
         """Stop admitting; `drained` is set once nothing is left to answer."""
+        self.draining = True
         self.perform(self.core.drain(trio.current_time()))
 
     def perform(self, effects: Iterable[Effect]) -> None:

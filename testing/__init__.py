@@ -1,1 +1,5 @@
-"""What an application's own tests need: a running broker, a pool and a client, in one line (`testing.plugin`)."""
+"""For tests of applications: a running broker, pool and client in one line. See `running`; pytest has the fixture `maitred`."""
+
+from maitred.testing.house import House, Pool, running
+
+__all__ = ["House", "Pool", "running"]

@@ -9,6 +9,7 @@ import random
 
 import zmq
 
+from maitred.protocol import limits
 from maitred.transport.endpoints import bind, connect
 
 __all__ = [
@@ -26,8 +27,9 @@ DEFAULT_HWM = 64
 """Messages queued for one peer in each direction, before a send says `WouldBlock`. Small, so that pressure is felt at
 once and the memory of one slow peer is bounded; large enough to fill a pipe between two turns of the owner."""
 
-DEFAULT_MAX_FRAME_BYTES = 64 * 1024 * 1024
-"""Bytes in one frame; libzmq cuts off a peer that announces more. It is per frame: `Inbox` bounds the frames."""
+DEFAULT_MAX_FRAME_BYTES = limits.MAX_MESSAGE_BYTES
+"""Bytes in one frame; libzmq cuts off a peer that announces more. It is per frame: `Inbox` bounds the frames. As large as
+a whole message may be, since one value may be all of it: senders check before they send and say what was too large."""
 
 ROUTER_LINGER_MS = 2000
 """Time for the last answers (a drain's refusals) to leave after closing. libzmq's default is for ever."""

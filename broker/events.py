@@ -1,0 +1,82 @@
+"""The broker's events on their way to the log: counted all, written as many as a person can use."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+from maitred.broker.core.effects import Note
+
+__all__ = ["EventLog", "make_logger"]
+
+WARNINGS = frozenset({"worker.died", "worker.suspect", "agent.lost", "broker.stalled", "peer.overflow", "pool.degraded"})
+FLOODS = frozenset(
+    {"protocol.error", "protocol.refused", "pool.saturated", "request.expired", "request.duplicate", "reply.unexpected"}
+)
+"""Events whose number a peer decides."""
+
+FLOOD_INTERVAL_S = 1.0
+"""Of an event out of FLOODS one line is written per interval; it says how many were left out."""
+
+Logger = Any
+
+
+def make_logger(level: str, style: str) -> Logger:
+    """A structured logger on standard error: "text" for people, "json" for machines."""
+    renderer: Any = (
+        structlog.processors.JSONRenderer()
+        if style == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=20)
+    )
+    return structlog.wrap_logger(
+        structlog.PrintLogger(sys.stderr),
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=style == "json"),
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+    )
+
+
+class EventLog:
+    """Takes the core's notes.
+
+    Args:
+        logger: where lines go.
+        clock: seconds, of any origin.
+    """
+
+    def __init__(self, logger: Logger, clock: Callable[[], float] = time.monotonic) -> None:
+        self.counts: Counter[str] = Counter()
+        self._logger = logger
+        self._clock = clock
+        self._written_at: dict[str, float] = {}
+        self._left_out: Counter[str] = Counter()
+
+    def __call__(self, note: Note) -> None:
+        """Count an event and perhaps write it."""
+        self.counts[note.event] += 1
+        if note.event in FLOODS and not self._may_write(note.event):
+            self._left_out[note.event] += 1
+            return
+        fields = dict(note.fields)
+        if left_out := self._left_out.pop(note.event, 0):
+            fields["left_out"] = left_out
+        if note.event in FLOODS or note.event in WARNINGS:
+            self._logger.warning(note.event, **fields)
+        else:
+            self._logger.info(note.event, **fields)
+
+    def _may_write(self, event: str) -> bool:
+        now = self._clock()
+        if now - self._written_at.get(event, -FLOOD_INTERVAL_S) < FLOOD_INTERVAL_S:
+            return False
+        self._written_at[event] = now
+        return True

@@ -1,0 +1,144 @@
+"""A broker's process: bind, say so, serve, drain, end. What it decides is in `core`, how it talks in `shell`.
+
+    run(settings)     in this process: `maitred broker`, `maitred-broker`
+    child()           as a child of `maitred up`: the settings are the first line of standard input, whose end means that
+                      the parent is gone; the bound endpoints are the first line of standard output
+
+SIGTERM and SIGINT drain; a second one ends it at once.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+
+import msgpack
+import msgspec
+import trio
+import zmq
+
+from maitred.broker.events import EventLog, Logger, make_logger
+from maitred.broker.settings import BrokerSettings
+from maitred.broker.shell import Shell
+from maitred.config.rundir import Connection, RunDirError, claim, run_dir
+from maitred.transport.endpoints import bind
+from maitred.transport.errors import TransportError
+from maitred.transport.lifeline import Lifeline, die_with_parent
+from maitred.transport.sockets import router
+
+__all__ = ["EXIT_FORCED", "Bound", "child", "run"]
+
+EXIT_FORCED = 1
+"""Ended by a second signal, or by the end of its parent, with requests unanswered."""
+
+
+class Bound(msgspec.Struct, frozen=True):
+    """Where a broker listens: the `ipc://` endpoint first, then the one for other hosts."""
+
+    clients: list[str]
+    workers: list[str]
+    pid: int
+
+
+def run(settings: BrokerSettings, on_ready: Callable[[Bound], object] = lambda _: None) -> int:
+    """Serve until a signal; returns the exit code.
+
+    Raises:
+        BrokerRunning, RunDirError: another broker has the run directory, or it cannot be used.
+        BindError: an endpoint cannot be listened at.
+    """
+    logger = make_logger(settings.log_level, settings.log_format)
+    directory = Path(settings.run_dir) if settings.run_dir else run_dir()
+    with claim(directory) as claimed:
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        try:
+            clients = router(context, zap_domain="clients", max_frame_bytes=settings.max_message_bytes)
+            workers = router(context, zap_domain="workers", max_frame_bytes=settings.max_message_bytes)
+            bound = Bound(
+                [bind(clients, claimed.clients_ipc, holds_lock=True), bind(clients, settings.clients)],
+                [bind(workers, claimed.workers_ipc, holds_lock=True), bind(workers, settings.workers)],
+                os.getpid(),
+            )
+            version = metadata.version("maitred")
+            claimed.publish(Connection(os.getpid(), bound.clients, bound.workers, time.time(), version))
+            return trio.run(_serve, settings, clients, workers, logger, lambda: on_ready(bound), directory)
+        finally:
+            context.destroy()
+
+
+def child() -> None:
+    """Be the broker of a parent process."""
+    settings = msgspec.json.decode(sys.stdin.buffer.readline(), type=BrokerSettings)
+    if settings.parent is not None:
+        die_with_parent(settings.parent)
+
+    def tell(bound: Bound) -> None:
+        sys.stdout.buffer.write(msgspec.json.encode(bound) + b"\n")
+        sys.stdout.flush()
+
+    try:
+        sys.exit(run(settings, tell))
+    except (RunDirError, TransportError) as error:
+        sys.exit(f"maitred: {error}")
+
+
+async def _serve(
+    settings: BrokerSettings,
+    clients: zmq.Socket[bytes],
+    workers: zmq.Socket[bytes],
+    logger: Logger,
+    on_ready: Callable[[], object],
+    directory: Path,
+) -> int:
+    events = EventLog(logger)
+    shell = Shell(settings.core(f"maitred {metadata.version('maitred')}"), clients, workers, events)
+    forced = False
+
+    async def obey(task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        nonlocal forced
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            task_status.started()
+            async for number in signals:
+                if shell.draining:
+                    forced = True
+                    nursery.cancel_scope.cancel()
+                logger.info("broker.stopping", signal=signal.Signals(number).name)
+                shell.drain()
+
+    async def watch_parent() -> None:
+        nonlocal forced
+        await Lifeline(0).wait_gone()
+        forced = True
+        nursery.cancel_scope.cancel()
+
+    try:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(obey)
+            await nursery.start(shell.run)
+            if settings.parent is not None:
+                nursery.start_soon(watch_parent)
+            on_ready()
+            await shell.drained.wait()
+            nursery.cancel_scope.cancel()
+    except BaseException:
+        _write_post_mortem(shell, directory, logger)
+        raise
+    logger.info("broker.stopped", forced=forced, **_totals(events))
+    return EXIT_FORCED if forced else 0
+
+
+def _totals(events: EventLog) -> dict[str, int]:
+    return {name.replace(".", "_"): count for name, count in events.counts.items() if name.startswith("protocol.")}
+
+
+def _write_post_mortem(shell: Shell, directory: Path, logger: Logger) -> None:
+    """Keep the last inputs beside the lock: they replay through the pure core (`broker.core.router`)."""
+    path = directory / f"crash-{os.getpid()}.msgpack"
+    inputs = [[now, int(peer.side), peer.route, [bytes(frame) for frame in frames]] for now, peer, frames in shell.inputs]
+    path.write_bytes(msgpack.packb(inputs) or b"")
+    logger.error("broker.crashed", inputs=len(inputs), written_to=str(path))

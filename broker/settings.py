@@ -1,0 +1,58 @@
+"""What a broker process is told when it starts. It crosses a pipe as JSON where `maitred up` starts it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+
+from msgspec import Struct
+
+from maitred.broker.core.settings import CoreSettings, PoolSettings
+from maitred.protocol import limits
+
+__all__ = ["BrokerSettings"]
+
+
+class BrokerSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """One broker.
+
+    Attributes:
+        clients: endpoint where clients connect, besides the `ipc://` one in the run directory; port 0: any.
+        workers: the same for workers and agents.
+        run_dir: directory of the lock, the `ipc://` sockets and the connection file; None: the default one.
+        pools: what can be called.
+        routing: pattern of a command's name → pool; the first match wins.
+        parent: process id of who started it, with whom it dies; None: it lives on its own.
+    """
+
+    clients: str
+    workers: str
+    pools: list[PoolSettings]
+    routing: list[tuple[str, str]]
+    run_dir: str | None = None
+    heartbeat_interval_s: float = 1.0
+    heartbeat_liveness: int = 3
+    drain_timeout_s: float = 30.0
+    max_message_bytes: int = limits.MAX_MESSAGE_BYTES
+    log_level: str = "info"
+    log_format: str = "text"
+    parent: int | None = None
+
+    def route(self, command: str) -> str | None:
+        """The pool that the routing table names for a command."""
+        return next((pool for pattern, pool in self.routing if fnmatchcase(command, pattern)), None)
+
+    def core(self, software: str) -> CoreSettings:
+        """The core's share of it, for one life of the broker."""
+        pools: Mapping[str, PoolSettings] = {pool.name: pool for pool in self.pools}
+        return CoreSettings(
+            epoch=os.urandom(16),
+            pools=pools,
+            route=self.route,
+            heartbeat_interval_s=self.heartbeat_interval_s,
+            heartbeat_liveness=self.heartbeat_liveness,
+            drain_timeout_s=self.drain_timeout_s,
+            max_message_bytes=self.max_message_bytes,
+            software=software,
+        )

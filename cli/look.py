@@ -1,0 +1,95 @@
+"""`maitred status | pools | workers`: one look at a running broker."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from maitred.cli.options import Options, talking_to_broker
+from maitred.cli.output import print_json, print_table
+
+__all__ = ["pools", "status", "workers"]
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+POOL_COLUMNS = {
+    "POOL": "name",
+    "AVAILABLE": "available",
+    "BUSY": "busy",
+    "STARTING": "starting",
+    "TOTAL": "total",
+    "QUEUED": "queued",
+    "MAX QUEUE": "max_queue",
+    "DONE": "completed",
+    "FAILED": "failed",
+    "REFUSED": "refused",
+    "TIMEOUT": "timeout",
+}
+WORKER_COLUMNS = {
+    "ID": "short_id",
+    "POOL": "pool",
+    "HOST": "host",
+    "PID": "pid",
+    "STATE": "state",
+    "RSS": "rss",
+    "REQUESTS": "requests",
+    "REQUEST": "request",
+    "FOR": "request_age",
+}
+
+
+def status(context: typer.Context, json: Json = False) -> None:
+    """One look: the broker and its pools."""
+    options: Options = context.obj
+    with talking_to_broker(options) as client:
+        broker, rows = client.broker(), client.pools()
+    if json:
+        print_json({"broker": broker, "pools": rows})
+        return
+    state = "draining" if broker["draining"] else "serving"
+    print(f"{broker['software']}: {state} for {_age(broker['uptime'])}, {_count(broker['requests'], 'request')} under way, "
+          f"{_count(broker['clients'], 'client')} connected")  # fmt: skip
+    _print_pools(rows)
+
+
+def pools(context: typer.Context, json: Json = False) -> None:
+    """The pools."""
+    options: Options = context.obj
+    with talking_to_broker(options) as client:
+        rows = client.pools()
+    if json:
+        print_json(rows)
+    else:
+        _print_pools(rows)
+
+
+def workers(context: typer.Context, json: Json = False) -> None:
+    """The workers, those that are starting included."""
+    options: Options = context.obj
+    with talking_to_broker(options) as client:
+        rows = client.workers()
+    if json:
+        print_json(rows)
+    else:
+        shown = [row | {"short_id": row["id"][:8]} for row in rows]
+        print_table(WORKER_COLUMNS, shown, empty="no workers")
+
+
+def _print_pools(rows: list[dict[str, Any]]) -> None:
+    print_table(POOL_COLUMNS, rows, empty="no pools")
+    for row in rows:
+        if row.get("degraded"):
+            print(f"pool {row['name']!r} is degraded: {row['degraded']}")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _age(seconds: float) -> str:
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"

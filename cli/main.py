@@ -1,0 +1,74 @@
+"""`maitred`: the global options and the list of commands. Each command has a file of its own.
+
+Exit codes: 0 fine, 1 the operation failed, 2 usage or configuration, 3 no broker reachable.
+"""
+
+from __future__ import annotations
+
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from maitred.cli import call, configuration, look, serve
+from maitred.cli.options import Options
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="maitred",
+    help="Route msgpack requests to named pools of warm Python workers.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        import zmq
+
+        versions = f"pyzmq {zmq.__version__}, libzmq {zmq.zmq_version()}, Python {platform.python_version()}"
+        print(f"maitred {metadata.version('maitred')} ({versions})")
+        raise typer.Exit
+
+
+@app.callback()
+def _global_options(  # pyright: ignore[reportUnusedFunction]
+    context: typer.Context,
+    config: Annotated[
+        Path | None, typer.Option("-c", "--config", help="The configuration file. Default: ./maitred.toml, if there is one.")
+    ] = None,
+    override: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: --set pools.general.size=4")
+    ] = None,
+    endpoint: Annotated[
+        str | None, typer.Option("--endpoint", help="The broker to talk to. Default: $MAITRED_ENDPOINT, or a local one.")
+    ] = None,
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], typer.Option("-l", "--log-level", help="Of the log, on stderr.")
+    ] = "info",
+    log_format: Annotated[Literal["text", "json"], typer.Option("--log-format", help="Of the log, on stderr.")] = "text",
+    _version: Annotated[
+        bool | None, typer.Option("--version", help="Print versions and exit.", callback=_print_version, is_eager=True)
+    ] = None,
+) -> None:
+    context.obj = Options(config, tuple(override or ()), endpoint, log_level, log_format)
+
+
+app.command()(serve.up)
+app.command()(serve.broker)
+app.command()(serve.pool)
+app.command()(call.call)
+app.command()(look.status)
+app.command()(look.pools)
+app.command()(look.workers)
+app.add_typer(configuration.app, name="config")
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()

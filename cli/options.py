@@ -1,0 +1,51 @@
+"""The options that stand before the verb, and what every command makes of them."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+
+from maitred.cli.output import Exit, fail, report
+from maitred.client import Client
+from maitred.client.errors import MaitredError
+from maitred.config import Config, ConfigError, load
+
+__all__ = ["Options", "load_config", "talking_to_broker"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user said before the verb."""
+
+    config: Path | None
+    overrides: tuple[str, ...]
+    endpoint: str | None
+    log_level: str
+    log_format: str
+
+
+def load_config(options: Options) -> Config:
+    """Load the configuration; where it is wrong, print every problem and end with 2."""
+    try:
+        return load(options.config, overrides=options.overrides)
+    except ConfigError as error:
+        for problem in error.problems:
+            print(f"maitred: {problem}", file=sys.stderr)
+        raise typer.Exit(Exit.USAGE) from None
+
+
+@contextlib.contextmanager
+def talking_to_broker(options: Options) -> Iterator[Client]:
+    """A client of the broker that the user means; what goes wrong is put into words and ends the command."""
+    try:
+        with Client(options.endpoint) as client:
+            yield client
+    except MaitredError as error:
+        report(error)
+    except ValueError as error:  # a malformed endpoint
+        fail(str(error), Exit.USAGE)

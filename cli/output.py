@@ -1,0 +1,106 @@
+"""How the commands print: JSON for machines, tables for people, one line for what went wrong. Exit codes live here."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import enum
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from maitred.client.errors import MaitredError, RemoteError, Unavailable
+
+__all__ = ["Exit", "as_json", "fail", "print_json", "print_table", "report"]
+
+
+class Exit(enum.IntEnum):
+    """What the exit code says."""
+
+    FINE = 0
+    FAILED = 1
+    USAGE = 2
+    """Usage or configuration: nothing was started or sent."""
+    NO_BROKER = 3
+
+
+def as_json(value: Any, *, indent: int | None = None) -> str:
+    """One JSON text. Arrays become lists, bytes base64 text, times ISO 8601; NaN and infinities stay Python's."""
+    return json.dumps(value, ensure_ascii=False, indent=indent, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes | bytearray | memoryview):
+        return base64.b64encode(value).decode()
+    if isinstance(value, datetime.datetime):
+        return value.isoformat()
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return repr(value)
+
+
+def print_json(value: Any) -> None:
+    """To standard output, and out at once: it may be a pipe that somebody reads line by line."""
+    print(as_json(value), flush=True)
+
+
+def print_table(columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]], *, empty: str) -> None:
+    """A table for people. `columns` maps headings to keys; numbers stand to the right."""
+    if not rows:
+        print(empty)
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading, key in columns.items():
+        numeric = all(isinstance(row.get(key), int | float | None) for row in rows)
+        table.add_column(heading, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(key, row.get(key)) for key in columns.values()))
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=200)
+    console.print(table)
+
+
+def _cell(key: str, value: Any) -> str:
+    if value is None:
+        return "-"
+    if key in ("rss", "peak_rss", "memory_limit"):
+        return f"{value / 1e6:,.0f} MB"
+    if isinstance(value, float):
+        return f"{value:.3g} s" if value < 100 else f"{value:,.0f} s"
+    if isinstance(value, list):
+        return ", ".join(str(item) for item in value)
+    return str(value)
+
+
+def fail(text: str, code: Exit) -> NoReturn:
+    """Say what went wrong and what to do, and end."""
+    print(f"maitred: {text}", file=sys.stderr)
+    raise typer.Exit(code)
+
+
+def report(error: MaitredError) -> NoReturn:
+    """Put an error of the client library into words and end with the exit code for it."""
+    text = error.message
+    if isinstance(error, RemoteError) and error.details.get("traceback"):
+        text = f"{text}\n{str(error.details['traceback']).rstrip()}"
+    hints = _hints(error.details)
+    no_broker = isinstance(error, Unavailable) and error.details.get("reason") == "no_broker"
+    fail("\n  ".join([f"{type(error).__name__}: {text}", *hints]), Exit.NO_BROKER if no_broker else Exit.FAILED)
+
+
+def _hints(details: Mapping[str, Any]) -> Iterable[str]:
+    if details.get("suggestion"):
+        yield f"suggestion: {details['suggestion']}"
+    certificate = details.get("certificate") or {}
+    for key in ("cause", "signal", "exit_code", "pid", "age", "served"):
+        if certificate.get(key) is not None:
+            yield f"{key}: {certificate[key]}"
+    if certificate.get("stderr"):
+        yield "its last words:"
+        yield from (f"  {line}" for line in str(certificate["stderr"]).splitlines()[-10:])

@@ -1,0 +1,77 @@
+"""`maitred up | broker | pool NAME`: what stays in the foreground until it is told to end."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from maitred.broker.process import run as run_broker
+from maitred.cli import settings
+from maitred.cli.options import Options, load_config
+from maitred.cli.output import Exit, fail
+from maitred.config import Config, check_adapters
+from maitred.config.rundir import BrokerRunning, RunDirError, discover_endpoint, discover_workers_endpoint
+from maitred.transport.errors import TransportError
+
+__all__ = ["broker", "pool", "up"]
+
+
+def up(context: typer.Context) -> None:
+    """Start a broker and one agent per pool, and keep them running. Ctrl-C or SIGTERM drains; a second one forces."""
+    from maitred.cli.house import run_house  # here: only this command needs trio and the client together
+
+    options: Options = context.obj
+    config = load_config(options)
+    _refuse_bad_adapters(config, list(config.pools))
+    raise typer.Exit(run_house(config, options.log_level, options.log_format))
+
+
+def broker(context: typer.Context) -> None:
+    """Start the broker alone; workers register from elsewhere."""
+    options: Options = context.obj
+    config = load_config(options)
+    told = settings.of_broker(config, options.log_level, options.log_format, parent=None)
+    try:
+        code = run_broker(told, lambda bound: print("maitred broker listens:", *bound.clients, flush=True))
+    except (BrokerRunning, RunDirError, TransportError) as error:
+        fail(str(error), Exit.FAILED)
+    raise typer.Exit(code)
+
+
+def pool(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="The pool, as the configuration names it.")],
+    connect: Annotated[
+        str | None, typer.Option("--connect", metavar="ENDPOINT", help="Where workers register. Default: a local broker.")
+    ] = None,
+    clients: Annotated[
+        str | None, typer.Option("--clients", metavar="ENDPOINT", help="Where context.call calls. Default: a local broker.")
+    ] = None,
+) -> None:
+    """Start one pool's agent and its workers on this host, for a broker that runs already."""
+    from maitred.cli.house import run_agent
+
+    options: Options = context.obj
+    config = load_config(options)
+    if name not in config.pools:
+        fail(f"no pool {name!r} in the configuration; there are: {', '.join(config.pools)}", Exit.USAGE)
+    if config.pools[name].adapter is None:
+        fail(f"pool {name!r} has no adapter, so there is nothing to run", Exit.USAGE)
+    endpoint = connect or discover_workers_endpoint(None)
+    if endpoint is None:
+        fail("no local broker found; start `maitred up`, or give --connect ENDPOINT", Exit.NO_BROKER)
+    _refuse_bad_adapters(config, [name])
+    told = settings.of_agent(config, name, endpoint, clients or discover_endpoint(options.endpoint), parent=os.getpid())
+    raise typer.Exit(run_agent(told))
+
+
+def _refuse_bad_adapters(config: Config, names: list[str]) -> None:
+    problems = check_adapters(config, pools=names)
+    for problem in problems:
+        print(f"maitred: {problem}", file=sys.stderr)
+    if problems:
+        raise typer.Exit(Exit.USAGE)
+

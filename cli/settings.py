@@ -1,0 +1,55 @@
+"""From the configuration to what each process is told."""
+
+from __future__ import annotations
+
+from maitred.broker.core.settings import PoolSettings
+from maitred.broker.settings import BrokerSettings
+from maitred.config import Config, import_path
+from maitred.worker.agent_settings import AgentSettings
+
+__all__ = ["of_agent", "of_broker"]
+
+
+def of_broker(config: Config, log_level: str, log_format: str, *, parent: int | None) -> BrokerSettings:
+    """What the broker is told."""
+    it = config.broker
+    return BrokerSettings(
+        clients=it.clients,
+        workers=it.workers,
+        pools=[
+            PoolSettings(name, pool.timeout_s, pool.max_queue, pool.max_attempts) for name, pool in config.pools.items()
+        ],
+        routing=list(config.routing.items()),
+        run_dir=str(it.run_dir) if it.run_dir else None,
+        heartbeat_interval_s=it.heartbeat_interval_s,
+        heartbeat_liveness=it.heartbeat_liveness,
+        drain_timeout_s=it.drain_timeout_s,
+        max_message_bytes=it.max_message_bytes,
+        log_level=log_level,
+        log_format=log_format,
+        parent=parent,
+    )
+
+
+def of_agent(
+    config: Config, name: str, endpoint: str, clients_endpoint: str | None, *, parent: int | None
+) -> AgentSettings:
+    """What one pool's agent is told. The pool has an adapter."""
+    pool = config.pools[name]
+    assert pool.adapter is not None
+    return AgentSettings(
+        pool=name,
+        adapter=pool.adapter,
+        endpoint=endpoint,
+        size=pool.size.min,
+        path=tuple(import_path(config)),
+        clients_endpoint=clients_endpoint,
+        slots=1 + pool.prefetch,
+        start_method=pool.start_method,
+        threads_per_worker=pool.threads_per_worker,
+        startup_timeout_s=pool.startup_timeout_s,
+        restart_backoff_s=pool.restart_backoff_s,
+        restart_backoff_max_s=pool.restart_backoff_max_s,
+        drain_timeout_s=config.broker.drain_timeout_s,
+        parent=parent,
+    )

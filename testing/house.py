@@ -1,0 +1,171 @@
+"""A running house for tests: a broker process, an agent with its workers for each pool, and a client. Nothing is faked.
+
+    with running(service) as house:                     # one pool, "general", of one worker
+        house.client.execute("general", "echo", {"message": "hello"})
+
+    with running(general=Pool(service, size=2), neural=other) as house: ...
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from maitred.broker.core.settings import PoolSettings
+from maitred.broker.settings import BrokerSettings
+from maitred.cli.processes import ChildProcess, start_agent, start_broker
+from maitred.client import Client
+from maitred.worker import Service
+from maitred.worker.agent_settings import AgentSettings
+
+__all__ = ["House", "Pool", "running"]
+
+DEFAULT_POOL = "general"
+
+READY_TIMEOUT_S = 30.0
+"""Within this all workers have to be there."""
+
+READY_POLL_S = 0.005
+
+END_TIMEOUT_S = 10.0
+"""Within this each process has to end when the test is over; then it is killed."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """One pool of a test.
+
+    Attributes:
+        service: a `Service` at the top level of a module, or an adapter's name, "module:attribute".
+        size: workers.
+        settings: more of the agent's settings (`maitred.worker.agent_settings`), by name.
+        timeout_s, max_queue, max_attempts: as the configuration's.
+    """
+
+    service: Service | str
+    size: int = 1
+    timeout_s: float = 30.0
+    max_queue: int = 1000
+    max_attempts: int = 3
+    settings: dict[str, Any] | None = None
+
+
+class House:
+    """What `running` gives.
+
+    Attributes:
+        client: connected, closed at the end.
+        clients, workers: endpoints, for further clients and workers of this host; `clients_tcp`, `workers_tcp`: the same
+            over TCP.
+        broker: the broker's process.
+        agents: each pool's agent, by the pool's name.
+    """
+
+    def __init__(self, directory: Path, pools: dict[str, Pool], broker: dict[str, Any]) -> None:
+        self.broker, bound = start_broker(
+            BrokerSettings(
+                clients="tcp://127.0.0.1:0",
+                workers="tcp://127.0.0.1:0",
+                pools=[PoolSettings(name, p.timeout_s, p.max_queue, p.max_attempts) for name, p in pools.items()],
+                routing=[("*", next(iter(pools)))],
+                run_dir=str(directory),
+                log_level="warning",
+                parent=os.getpid(),
+                **broker,
+            )
+        )
+        self.clients, self.workers = bound.clients[0], bound.workers[0]
+        self.clients_tcp, self.workers_tcp = bound.clients[-1], bound.workers[-1]
+        self.client = Client(self.clients)
+        self.agents = {name: start_agent(self._agent(name, pool)) for name, pool in pools.items() if pool.size}
+        self._wanted = {name: pool.size for name, pool in pools.items()}
+
+    def _agent(self, name: str, pool: Pool) -> AgentSettings:
+        adapter = pool.service if isinstance(pool.service, str) else locate(pool.service)
+        return AgentSettings(
+            pool=name,
+            adapter=adapter,
+            endpoint=self.workers,
+            size=pool.size,
+            path=(os.getcwd(), *sys.path),
+            clients_endpoint=self.clients,
+            parent=os.getpid(),
+            **(pool.settings or {}),
+        )
+
+    def wait_ready(self, timeout_s: float = READY_TIMEOUT_S) -> None:
+        """Wait until each pool has the workers it is to have.
+
+        Raises:
+            RuntimeError: it has not, with what the pools say.
+        """
+        deadline = time.monotonic() + timeout_s
+        while True:
+            rows = self.client.pools()
+            if all(row["total"] - row["suspect"] >= self._wanted[row["name"]] for row in rows):
+                return
+            if time.monotonic() > deadline or any(row["degraded"] for row in rows):
+                raise RuntimeError(f"the pools are not ready: {rows}")
+            time.sleep(READY_POLL_S)
+
+    def close(self) -> None:
+        """End everything; what still runs is not waited for."""
+        self.client.close()
+        processes: list[ChildProcess] = [*self.agents.values(), self.broker]
+        for process in processes:
+            process.force()
+        for process in processes:
+            with contextlib.suppress(Exception):
+                process.wait(END_TIMEOUT_S)
+        for process in processes:
+            if process.exit_code is None:
+                process.kill()
+                process.wait()
+
+
+@contextlib.contextmanager
+def running(
+    service: Service | str | Pool | None = None, /, *, broker: dict[str, Any] | None = None, **pools: Service | str | Pool
+) -> Iterator[House]:
+    """Start a broker and its pools, wait until they are ready, and end them afterwards.
+
+    Args:
+        service: what the pool "general" serves.
+        broker: more of the broker's settings (`maitred.broker.settings`), by name.
+        pools: further pools by name; a `Pool` where there is more to say than its service.
+
+    Raises:
+        StartError: the broker did not start.
+        RuntimeError: a pool did not become ready.
+        ValueError: a service is not found at the top level of a module.
+    """
+    named = ({} if service is None else {DEFAULT_POOL: service}) | pools
+    wanted = {name: it if isinstance(it, Pool) else Pool(it) for name, it in named.items()}
+    with tempfile.TemporaryDirectory(prefix="maitred-") as directory:
+        house = House(Path(directory), wanted, broker or {})
+        try:
+            house.wait_ready()
+            yield house
+        finally:
+            house.close()
+
+
+def locate(service: Service) -> str:
+    """The adapter's name of a service: the file and the attribute that hold it.
+
+    Raises:
+        ValueError: it is in no module's top level, so no other process can find it.
+    """
+    for module in list(sys.modules.values()):
+        for name, value in vars(module).items() if inspect.ismodule(module) else ():
+            if value is service and getattr(module, "__file__", None):
+                return f"{module.__file__}:{name}"
+    raise ValueError("the service must stand at the top level of a module: its workers are other processes")
