@@ -197,3 +197,18 @@ def test_the_magic_and_the_extension_types_are_those_of_the_code() -> None:
     (table,) = tables_after("Extension types")
     assert [row[0] for row in table[1:]] == [str(body.EXT_BUFFER), str(body.EXT_ARRAY), "-1"]
     assert f"`{body.ARRAY_KINDS}`" in TEXT
+
+
+def anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", sorted(DOCUMENT.parent.rglob("*.md")), ids=lambda page: page.name)
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if "://" not in target:
+            file, _, anchor = target.partition("#")
+            other = page.parent / file if file else page
+            assert other.exists(), target
+            assert not anchor or anchor in anchors(other), target
