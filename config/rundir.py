@@ -204,8 +204,13 @@ def _is_own_directory(path: str) -> bool:
     return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
 
 
+def socket_path_bytes(directory: Path) -> int:
+    """The length of the longest path of a socket in a directory."""
+    return max(len(os.fsencode(directory / name)) for name in (CLIENTS_SOCKET, WORKERS_SOCKET))
+
+
 def _check_length(directory: Path) -> None:
-    length = max(len(os.fsencode(directory / name)) for name in (CLIENTS_SOCKET, WORKERS_SOCKET))
+    length = socket_path_bytes(directory)
     if length > MAX_SOCKET_PATH_BYTES:
         raise RunDirError(
             f"the run directory {directory} is too long: its sockets' paths have {length} bytes, the system allows "
