@@ -1,168 +1,103 @@
-"""One DEALER of one thread: sends a request and waits for its events, with no other thread and no lock.
-
-Waiting is a poll of the socket; the protocol's half says how long it may last, and what to send meanwhile.
-"""
+"""One thread's own connection: sends a call and waits for its answers, with no other thread and no lock."""
 
 from __future__ import annotations
 
 import contextlib
+import os
+import threading
 import time
 from collections import deque
-from collections.abc import Sequence
-from typing import Any
+from typing import TypeAlias
 
 import zmq
 
-from maitred.client.errors import MaitredError, Unavailable
-from maitred.protocol import messages
-from maitred.protocol.client import ClientConnection, Event, Failed, PartArrived, Replied
-from maitred.transport.endpoints import connect
-from maitred.transport.errors import WouldBlock
-from maitred.transport.frames import Inbox, TooManyFrames, send_message
-from maitred.transport.sockets import dealer
+from maitred.client.calls import Answer, Call
+from maitred.client.link import Link
+from maitred.client.origin import Origin
+from maitred.client.wake import Wake
 
-CLOSE_LINGER_MS = 200
-"""How long a BYE or a last CANCEL may take to leave when a channel is closed."""
+__all__ = ["Answers", "Channel"]
+
+Answers: TypeAlias = deque[Answer]
+"""What came for one request and was not taken yet."""
 
 
-class Channel:
-    """A connection for the thread that made it.
+class Channel(Link):
+    """See `Link` for the arguments.
 
-    Args:
-        context: the process's ZeroMQ context.
-        endpoint: the broker's.
-        connection: a fresh protocol half.
-        connect_timeout: seconds within which the broker must answer.
-
-    Raises:
-        Unavailable: nobody answered at the endpoint in time.
+    Attributes:
+        busy: whether its thread is in here; another one must not close it then.
     """
 
-    def __init__(
-        self,
-        context: zmq.Context[zmq.Socket[bytes]],
-        endpoint: str,
-        connection: ClientConnection,
-        connect_timeout: float,
-    ) -> None:
-        self.connection = connection
-        self._endpoint = endpoint
-        self._events: dict[int, deque[Event]] = {}
-        self._socket = dealer(context)
-        try:
-            connect(self._socket, endpoint)
-            self._inbox = Inbox(self._socket)
-            self._await_welcome(connect_timeout)
-        except BaseException:
-            self._socket.close(linger=0)
-            raise
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, origin: Origin, closing: Wake) -> None:
+        super().__init__(context, endpoint, origin, closing, at_once=1)
+        self.busy = True
+        self._left: deque[int] = deque()
 
-    def close(self) -> None:
-        """Leave; requests still waited for are given up by the broker. Repeatable."""
-        if not self._socket.closed:
-            self.connection.bye()
-            with contextlib.suppress(MaitredError):  # nobody may be there to be told
-                self._flush(time.monotonic())
-            self._socket.close(linger=CLOSE_LINGER_MS)
+    def __del__(self) -> None:
+        # Its thread has ended, or its client is gone. Where it was not even made, nothing is there to close.
+        with contextlib.suppress(AttributeError):
+            self.close()
 
-    def request(self, message: messages.Request, body: Sequence[Any], deadline: float) -> None:
-        """Send a request; its events are `next_event`'s. `deadline` bounds the sending, in monotonic seconds."""
-        self.connection.request(message, body, time.monotonic())
-        self._expect(message.id, deadline)
+    def send(self, call: Call, request_id: int, connect_timeout: float) -> Answers:
+        """Send a call; what comes for it is appended to the result.
 
-    def query(self, request_id: int, what: str, deadline: float) -> None:
+        Raises:
+            PayloadTooLarge: it is over the broker's limit.
+            Unavailable: the broker is not there to take it; it was not sent.
+        """
+        now = time.monotonic()
+        answers: Answers = deque()
+        self.exchange.request(call, request_id, answers.append, now)
+        self._await_room(request_id, now + call.patience(now, connect_timeout))
+        return answers
+
+    def query(self, request_id: int, what: str, until: float) -> Answers:
         """Send a query."""
-        self.connection.query(request_id, what, time.monotonic())
-        self._expect(request_id, deadline)
+        answers: Answers = deque()
+        self.exchange.query(request_id, what, answers.append, time.monotonic())
+        self._await_room(request_id, until)
+        return answers
+
+    def next_answer(self, answers: Answers) -> Answer:
+        """Wait for the next one. It comes: at the latest when the call has expired."""
+        while not answers:
+            self.wait()
+            self.check_open()
+        return answers.popleft()
+
+    def rest(self, until: float) -> None:
+        """Let time pass; heartbeats of other requests go on."""
+        while self.wait(until):
+            self.check_open()
 
     def grant(self, request_id: int, parts: int) -> None:
         """Allow so many parts more."""
         self.connection.grant(request_id, parts)
-        self._flush(time.monotonic() + 1.0)
+        self.flush()
 
     def abandon(self, request_id: int) -> None:
-        """Have a request stopped and forget it."""
-        if self._events.pop(request_id, None) is not None:
-            self.connection.abandon(request_id)
-            with contextlib.suppress(MaitredError):  # then the broker finds out by itself
-                self._flush(time.monotonic())
+        """Have a request stopped and forget it, if it has not ended."""
+        if self.exchange.abandon(request_id) and self.intact:
+            self.flush()
 
-    def next_event(self, request_id: int, deadline: float | None) -> PartArrived | Replied | Failed | None:
-        """Wait for the next event of a request; None when the deadline passes first."""
-        events = self._events[request_id]
-        while not events:
-            if not self._wait(deadline):
-                return None
-        event = events.popleft()
-        if isinstance(event, Replied | Failed):
-            del self._events[request_id]
-        assert isinstance(event, PartArrived | Replied | Failed)
-        return event
+    def in_use(self) -> bool:
+        """Whether the caller must keep out: another thread's or process's, or this thread is in here already."""
+        return self.busy or self.thread != threading.get_ident() or self.pid != os.getpid()
 
-    # --- below: bytes and time ---
+    def abandon_later(self, request_id: int) -> None:
+        """Have it done by whoever may; from anywhere."""
+        self._left.append(request_id)
 
-    def _expect(self, request_id: int, deadline: float) -> None:
-        self._events[request_id] = deque()
-        try:
-            self._flush(deadline)
-        except BaseException:
-            self._events.pop(request_id, None)
-            self.connection.abandon(request_id)
-            self.connection.outgoing.clear()
-            raise
+    def abandon_left(self) -> None:
+        """Do what `abandon_later` left."""
+        while self._left:
+            self.abandon(self._left.popleft())
 
-    def _await_welcome(self, timeout: float) -> None:
-        deadline = time.monotonic() + timeout
-        if not self._socket.poll(int(timeout * 1000), zmq.POLLOUT):
-            raise self._nobody(timeout)
-        self.connection.start(time.monotonic())
-        while self.connection.welcome is None:
-            if not self._wait(deadline):
-                raise self._nobody(timeout)
-
-    def _nobody(self, timeout: float) -> Unavailable:
-        text = f"no broker answered at {self._endpoint} within {timeout:g} s"
-        return Unavailable(text, reason="no_broker", address=self._endpoint)
-
-    def _wait(self, deadline: float | None) -> bool:
-        """Let time pass until a message came or something was due; False when the deadline passed first."""
-        now = time.monotonic()
-        if deadline is not None and now >= deadline:
-            return False
-        for event in self.connection.tick(now):
-            self._file(event)
-        self._flush(now)
-        due = [at for at in (deadline, self.connection.next_deadline()) if at is not None]
-        pause_ms = max(0.0, min(due) - now) * 1000 if due else None
-        if self._socket.poll(None if pause_ms is None else int(pause_ms) + 1):
-            self._receive(time.monotonic())
-        return True
-
-    def _receive(self, now: float) -> None:
-        message = self._inbox.receive()
-        if message is not None and not isinstance(message, TooManyFrames):
-            for event in self.connection.receive(message, now):
-                self._file(event)
-
-    def _file(self, event: Event) -> None:
-        if isinstance(event, PartArrived | Replied | Failed):
-            events = self._events.get(event.id)
-            if events is not None:
-                events.append(event)
-
-    def _flush(self, deadline: float) -> None:
-        outgoing = self.connection.outgoing
-        while outgoing:
-            try:
-                send_message(self._socket, outgoing[0])
-            except WouldBlock:
-                self._wait_writable(deadline)
-            else:
-                outgoing.pop(0)
-
-    def _wait_writable(self, deadline: float) -> None:
-        left = deadline - time.monotonic()
-        if left <= 0 or not self._socket.poll(int(left * 1000) + 1, zmq.POLLOUT):
-            self.connection.outgoing.clear()
-            text = f"the broker at {self._endpoint} is not there, or takes nothing more"
-            raise Unavailable(text, reason="no_broker", address=self._endpoint)
+    def _await_room(self, request_id: int, until: float) -> None:
+        while not self.flush():
+            if not self.wait(until):
+                if not self.exchange.withdraw(request_id):
+                    self.exchange.abandon(request_id)
+                raise self.not_there()
+            self.check_open()

@@ -2,31 +2,41 @@
 
 from __future__ import annotations
 
-import itertools
+import functools
 import os
-import platform
+import queue
 import threading
 import time
-from collections.abc import Generator, Mapping
+import weakref
+from collections.abc import Generator, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
 import zmq
 
-from maitred.client.channel import Channel
+from maitred.client.background import Background, Ticket
+from maitred.client.calls import (
+    DEFAULT_CONNECT_TIMEOUT_S,
+    QUERY_TIMEOUT_S,
+    Answer,
+    Call,
+    OnSaturated,
+    options,
+    result,
+)
+from maitred.client.channel import Answers, Channel
+from maitred.client.endpoint import find_endpoint
 from maitred.client.errors import DeadlineExceeded
-from maitred.protocol import limits, messages
-from maitred.protocol.body import decode_body, encode_body
-from maitred.protocol.client import ClientConnection, Failed, PartArrived, Replied
+from maitred.client.futures import RequestFuture
+from maitred.client.link import Link
+from maitred.client.mapping import DEFAULT_MAP_WINDOW, Item, MapPlan
+from maitred.client.origin import Origin
+from maitred.client.wake import Wake
+from maitred.protocol import limits
+from maitred.protocol.client import PartArrived
 
-DEFAULT_CONNECT_TIMEOUT_S = 5.0
-"""Seconds within which a broker has to answer the first HELLO."""
-
-GRACE_S = 2.0
-"""Seconds beyond a call's timeout during which the broker's own `deadline_exceeded`, which knows more, may arrive."""
-
-QUERY_TIMEOUT_S = 5.0
-"""Seconds within which the broker has to answer about itself."""
+_INHERITED: list[object] = []
+"""What a fork copied of its parent's connections. Kept for good: to free it would be to use the parent's sockets."""
 
 
 class Client:
@@ -35,13 +45,26 @@ class Client:
     Threads may share it: each gets a connection of its own at its first call. After a fork the child makes its own
     connections and is another client to the broker. Use it as a context manager, or call `close`.
 
+    Options that the calls have in common:
+
+    - `timeout`: seconds for all of it, waiting included; None takes the pool's.
+    - `retries`: how often it may be run again when its worker dies under it. To ask for it is to say that running it
+      twice does no harm. None leaves both to what the command declares and the pool allows.
+    - `idempotent`: whether running it twice does no harm, whatever the command declares.
+    - `on_saturated`: when the pool is full, "raise" `PoolSaturated`, or "wait" as long as the broker says and try again
+      until the time is over (without a `timeout`: for as long as it takes).
+
     Args:
-        endpoint: `tcp://host:port` or `ipc://path`.
-        connect_timeout: seconds within which the broker must answer a new connection.
+        endpoint: `tcp://host:port` or `ipc://path`; None takes $MAITRED_ENDPOINT, else the broker of this host.
+        connect_timeout: seconds within which the broker must answer a new connection, or take a request.
+
+    Raises:
+        ValueError: the endpoint is none; the text names it.
+        Unavailable: no endpoint was given and no broker runs on this host.
     """
 
-    def __init__(self, endpoint: str, *, connect_timeout: float = DEFAULT_CONNECT_TIMEOUT_S) -> None:
-        self.endpoint = endpoint
+    def __init__(self, endpoint: str | None = None, *, connect_timeout: float = DEFAULT_CONNECT_TIMEOUT_S) -> None:
+        self.endpoint = find_endpoint(endpoint)
         self.connect_timeout = connect_timeout
         self._begin_process()
 
@@ -52,7 +75,15 @@ class Client:
         self.close()
 
     def execute(
-        self, pool: str | None, command: str, args: Mapping[str, Any] | None = None, *, timeout: float | None = None
+        self,
+        pool: str | None,
+        command: str,
+        args: Mapping[str, Any] | None = None,
+        *,
+        timeout: float | None = None,
+        retries: int | None = None,
+        idempotent: bool | None = None,
+        on_saturated: OnSaturated = "raise",
     ) -> Any:
         """Run a command and wait for its result.
 
@@ -60,42 +91,108 @@ class Client:
             pool: the pool's name, or None to have the broker choose by its routing table.
             command: the command's name.
             args: its arguments by name.
-            timeout: seconds for all of it, waiting included; None takes the pool's.
+            timeout: seconds; this option and the next three: see the class.
+            retries: how often it may run again.
+            idempotent: whether it may run twice.
+            on_saturated: what to do when the pool is full.
 
         Raises:
             MaitredError: one of `maitred.client.errors`. `EncodeError` and `PayloadTooLarge` are raised before anything
                 is sent. Any other exception that ends the wait (Ctrl-C) has the request stopped.
+            ValueError: an option makes no sense.
         """
-        channel = self._channel()
-        request_id, deadline = self._send(channel, pool, command, args, timeout, 0)
+        call = Call(pool, command, args, options(timeout, retries, idempotent, on_saturated))
+        call.begin(time.monotonic())
+        channel = self._enter(call)
+        request_id = 0
         try:
-            return _result(channel.next_event(request_id, deadline), pool, timeout)
+            while True:
+                request_id = next(self._origin.numbers)
+                answer = channel.next_answer(channel.send(call, request_id, self.connect_timeout))
+                again_at = call.again_at(answer, time.monotonic())
+                if again_at is None:
+                    return result(answer)
+                channel.rest(again_at)
         except BaseException:
             channel.abandon(request_id)
             raise
+        finally:
+            self._leave(channel)
 
     def stream(
-        self, pool: str | None, command: str, args: Mapping[str, Any] | None = None, *, timeout: float | None = None
+        self,
+        pool: str | None,
+        command: str,
+        args: Mapping[str, Any] | None = None,
+        *,
+        timeout: float | None = None,
+        retries: int | None = None,
+        idempotent: bool | None = None,
+        on_saturated: OnSaturated = "raise",
     ) -> Generator[Any, None, None]:
         """Run a command and yield its parts as they come; the last value is its result.
 
-        Arguments and errors as `execute`. A retried request starts its parts again. Closing the generator, or leaving
-        its loop, has the request stopped. A reader that is slow slows the command down.
+        Arguments and errors as `execute`; it begins with the first `next`. A request that is run again starts its parts
+        again. Closing the generator, or leaving its loop, has the request stopped. A reader that is slow slows the
+        command down. It is read by the thread that began it.
         """
-        channel = self._channel()
         window = limits.DEFAULT_WINDOW_PARTS
-        request_id, deadline = self._send(channel, pool, command, args, timeout, window)
-        taken = 0
-        try:
-            while isinstance(event := channel.next_event(request_id, deadline), PartArrived):
-                yield decode_body(event.body)
-                taken += 1
-                if taken == window // 2:
-                    channel.grant(request_id, taken)
-                    taken = 0
-            yield _result(event, pool, timeout)
-        finally:
-            channel.abandon(request_id)
+        return self._stream(Call(pool, command, args, options(timeout, retries, idempotent, on_saturated), window))
+
+    def submit(
+        self,
+        pool: str | None,
+        command: str,
+        args: Mapping[str, Any] | None = None,
+        *,
+        timeout: float | None = None,
+        retries: int | None = None,
+        idempotent: bool | None = None,
+        on_saturated: OnSaturated = "raise",
+    ) -> RequestFuture:
+        """Start a command and return at once.
+
+        Arguments as `execute`; `args` may be changed afterwards. What is wrong with them is raised here, all else by the
+        future's `result()`. A background thread, started by the first call, does the waiting.
+        """
+        call = Call(pool, command, args, options(timeout, retries, idempotent, on_saturated))
+        call.body = [frame if isinstance(frame, bytes) else bytes(frame) for frame in call.body]
+        call.begin(time.monotonic())
+        future = RequestFuture(lambda: self._cancel(ticket))
+        ticket = Ticket(call, future.take)
+        self._post(ticket)
+        return future
+
+    def map(
+        self,
+        pool: str | None,
+        command: str,
+        items: Iterable[Mapping[str, Any]],
+        *,
+        timeout: float | None = None,
+        retries: int | None = None,
+        idempotent: bool | None = None,
+        on_saturated: OnSaturated = "wait",
+        window: int = DEFAULT_MAP_WINDOW,
+    ) -> Generator[Any, None, None]:
+        """Run a command once for each item and yield the results in the items' order.
+
+        Items are consumed as there is room, and up to `window` of them are under way, or done and not yielded yet. Where
+        the pool is full it does with less and comes back when the broker says. What goes wrong with an item is raised at
+        its place and ends the whole. Closing the generator, or leaving its loop, has what is under way stopped.
+
+        Args:
+            pool: the pool's name, or None, as `execute`.
+            command: the command's name.
+            items: the arguments of each call, by name.
+            timeout: seconds for each item, from its first sending; this option and the next three: see the class.
+            retries: how often each may run again.
+            idempotent: whether they may run twice.
+            on_saturated: what to do when the pool is full; with "raise" the first refusal ends the map.
+            window: items at a time.
+        """
+        plan = MapPlan(pool, command, items, options(timeout, retries, idempotent, on_saturated), window)
+        return self._map(plan)
 
     def pools(self) -> list[dict[str, Any]]:
         """One row a pool, as `maitred status --json` has them."""
@@ -106,73 +203,208 @@ class Client:
         return self._query("workers")
 
     def close(self) -> None:
-        """End all connections; what is still waited for in other threads is stopped. Repeatable."""
-        if self._pid == os.getpid():
-            for channel in self._channels:
+        """End all connections; what other threads and futures wait for is stopped: `RequestCancelled`. Repeatable."""
+        if self._origin.pid != os.getpid():
+            self._closing.raised = True  # the descriptor is the parent's
+            return
+        with self._lock:
+            if self._closing.raised:
+                return
+            self._closing.set()
+            channels, background = list(self._channels), self._background
+        amid = background is not None and not background.close()
+        for channel in channels:
+            if not channel.busy:
                 channel.close()
-            self._channels.clear()
-            self._context.destroy(linger=0)
-        self._local = threading.local()
-        self._closed = True
+            else:  # its thread was woken, and closes it; unless that is this thread: a signal handler amid a call
+                amid = amid or channel.thread == threading.get_ident()
+        if not amid:
+            self._context.term()
+
+    # --- below: calls ---
+
+    def _stream(self, call: Call) -> Generator[Any, None, None]:
+        call.begin(time.monotonic())
+        channel = self._enter(call)
+        request_id, taken, inside = 0, 0, True
+        try:
+            answers, request_id = self._send_until_begun(channel, call)
+            while isinstance(answer := channel.next_answer(answers), PartArrived):
+                taken += 1
+                if taken == call.window // 2:
+                    channel.grant(request_id, taken)
+                    taken = 0
+                inside = self._leave(channel)
+                yield result(answer)
+                inside = self._enter_again(channel)
+            inside = self._leave(channel)
+            yield result(answer)
+        finally:
+            if not inside and channel.in_use():  # finalised amid another call, or by another thread
+                channel.abandon_later(request_id)
+            else:
+                channel.busy = True
+                channel.abandon(request_id)
+                self._leave(channel)
+
+    def _send_until_begun(self, channel: Channel, call: Call) -> tuple[Answers, int]:
+        """Send it, again where the pool is full and the caller waits; the first answer is there, and is not taken."""
+        while True:
+            request_id = next(self._origin.numbers)
+            try:
+                answers = channel.send(call, request_id, self.connect_timeout)
+                answer = channel.next_answer(answers)
+                again_at = call.again_at(answer, time.monotonic())
+                if again_at is None:
+                    answers.appendleft(answer)
+                    return answers, request_id
+            except BaseException:
+                channel.abandon(request_id)
+                raise
+            channel.rest(again_at)
+
+    def _map(self, plan: MapPlan) -> Generator[Any, None, None]:
+        arrivals: queue.SimpleQueue[tuple[Item, Answer]] = queue.SimpleQueue()
+        try:
+            while not plan.finished:
+                while (item := plan.due(time.monotonic())) is not None:
+                    assert item.call is not None
+                    item.under_way = Ticket(item.call, functools.partial(_arrive, arrivals, item))
+                    self._post(item.under_way)
+                if plan.ready:
+                    yield plan.take()
+                elif not plan.finished:
+                    _await_arrivals(plan, arrivals)
+        finally:
+            for ticket in plan.close():
+                self._cancel(ticket)
+
+    def _query(self, what: str) -> Any:
+        channel = self._enter()
+        request_id, until = next(self._origin.numbers), time.monotonic() + QUERY_TIMEOUT_S
+        try:
+            answers = channel.query(request_id, what, until)
+            while not answers:
+                if not channel.wait(until):
+                    text = f"the broker at {self.endpoint} did not answer within {QUERY_TIMEOUT_S:g} s"
+                    raise DeadlineExceeded(text, where="unknown", timeout=QUERY_TIMEOUT_S)
+                channel.check_open()
+            return result(answers[0])
+        finally:
+            channel.abandon(request_id)
+            self._leave(channel)
 
     # --- below: connections ---
 
     def _begin_process(self) -> None:
-        self._pid = os.getpid()
-        self._id = os.urandom(16)
-        self._ids = itertools.count(1)
+        self._origin = Origin()
+        self._lock = threading.Lock()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._closing = Wake()
         self._local = threading.local()
-        self._channels: list[Channel] = []
-        self._closed = False
+        self._channels: weakref.WeakSet[Channel] = weakref.WeakSet()
+        self._background: Background | None = None
 
-    def _channel(self) -> Channel:
-        if self._pid != os.getpid():
+    def _check_process(self) -> None:
+        if self._origin.pid != os.getpid():
+            _INHERITED.append((self._context, list(self._channels), self._local, self._background))
+            if self._closing.raised:
+                raise _closed()
             self._begin_process()
+
+    def _enter(self, call: Call | None = None) -> Channel:
+        """This thread's channel, marked as being used."""
+        if self._origin.pid != os.getpid():
+            self._check_process()
         channel: Channel | None = getattr(self._local, "channel", None)
         if channel is None:
-            channel = self._connect()
+            return self._connect(call)
+        channel.busy = True
+        if self._closing.raised:  # asked after it was marked: `close` asks the other way round
+            self._leave(channel)
+            raise _closed()
         return channel
 
-    def _connect(self) -> Channel:
-        if self._closed:
-            raise RuntimeError("this client is closed")
-        connection = ClientConnection(
-            self._id, self.endpoint, software="maitred-python", host=platform.node(), pid=self._pid
-        )
-        channel = Channel(self._context, self.endpoint, connection, self.connect_timeout)
-        self._channels.append(channel)
+    def _enter_again(self, channel: Channel) -> bool:
+        if self._origin.pid != os.getpid() or getattr(self._local, "channel", None) is not channel:
+            self._check_process()
+            if self._closing.raised or not channel.intact:
+                raise _closed()
+            raise RuntimeError("a stream is read by the thread that began it, and not after a fork")
+        channel.busy = True
+        if self._closing.raised:
+            self._leave(channel)
+            raise _closed()
+        return True
+
+    def _leave(self, channel: Channel) -> bool:
+        channel.abandon_left()
+        channel.busy = False
+        if self._closing.raised or not channel.intact:
+            channel.close()
+            if getattr(self._local, "channel", None) is channel:
+                del self._local.channel
+        return False
+
+    def _connect(self, call: Call | None) -> Channel:
+        with self._lock:
+            if self._closing.raised:
+                raise _closed()
+            channel = Channel(self._context, self.endpoint, self._origin, self._closing)
+            self._channels.add(channel)
+        try:
+            channel.open(
+                self.connect_timeout if call is None else call.patience(time.monotonic(), self.connect_timeout)
+            )
+        except BaseException:
+            channel.close()
+            raise
         self._local.channel = channel
         return channel
 
-    def _send(
-        self,
-        channel: Channel,
-        pool: str | None,
-        command: str,
-        args: Mapping[str, Any] | None,
-        timeout: float | None,
-        window: int,
-    ) -> tuple[int, float | None]:
-        body = encode_body(dict(args or {}))
-        now = time.monotonic()
-        message = messages.Request(next(self._ids), pool, command, timeout, window)
-        channel.request(message, body, now + (self.connect_timeout if timeout is None else timeout))
-        return message.id, None if timeout is None else now + timeout + GRACE_S
+    def _post(self, ticket: Ticket) -> None:
+        self._check_process()
+        while True:
+            with self._lock:
+                if self._closing.raised:
+                    raise _closed()
+                background = self._background
+                if background is None:
+                    background = self._background = self._start_background()
+            if background.send(ticket):
+                return
+            with self._lock:
+                if self._background is background:
+                    self._background = None
 
-    def _query(self, what: str) -> Any:
-        channel = self._channel()
-        request_id, deadline = next(self._ids), time.monotonic() + QUERY_TIMEOUT_S
-        channel.query(request_id, what, deadline)
-        return _result(channel.next_event(request_id, deadline), None, QUERY_TIMEOUT_S)
+    def _start_background(self) -> Background:
+        make_link = functools.partial(Link, self._context, self.endpoint, self._origin, self._closing)
+        background = Background(make_link, self._origin, self._closing, self.connect_timeout)
+        weakref.finalize(self, background.close)  # the thread does not keep the client alive, nor outlive it
+        return background
+
+    def _cancel(self, ticket: Ticket) -> None:
+        background = self._background
+        if background is not None:
+            background.cancel(ticket)
 
 
-def _result(event: PartArrived | Replied | Failed | None, pool: str | None, timeout: float | None) -> Any:
-    match event:
-        case Replied():
-            return decode_body(event.body)
-        case Failed():
-            raise event.error
-        case _:
-            text = f"no answer within {timeout:g} s, and none from the broker either"
-            raise DeadlineExceeded(text, pool=pool, where="unknown", timeout=timeout)
+def _closed() -> RuntimeError:
+    return RuntimeError("this client is closed")
+
+
+def _arrive(arrivals: queue.SimpleQueue[tuple[Item, Answer]], item: Item, answer: Answer) -> None:
+    arrivals.put((item, answer))
+
+
+def _await_arrivals(plan: MapPlan, arrivals: queue.SimpleQueue[tuple[Item, Answer]]) -> None:
+    """Wait for one answer, or until the plan has something to send, and take in all that is there."""
+    wake_at = plan.wake_at
+    timeout = None if wake_at is None else max(0.0, wake_at - time.monotonic())
+    try:
+        item, answer = arrivals.get(timeout=timeout)
+        while True:
+            plan.arrived(item, answer, time.monotonic())
+            item, answer = arrivals.get_nowait()
+    except queue.Empty:
+        return

@@ -137,6 +137,25 @@ class ClientConnection:
         self.cancel(request_id)
         self._outstanding.pop(request_id, None)
 
+    def is_unsent(self, request_id: int) -> bool:
+        """Whether a request is outstanding and waits to be sent."""
+        request = self._outstanding.get(request_id)
+        return request_id in self._held_back or any(one is request for one in self.outgoing)
+
+    def withdraw(self, request_id: int) -> bool:
+        """Forget a request that has not left; False where it has, or is not outstanding."""
+        request = self._outstanding.get(request_id)
+        if request_id in self._held_back:
+            self._held_back.remove(request_id)
+        elif (place := next((n for n, one in enumerate(self.outgoing) if one is request), None)) is not None:
+            del self.outgoing[place]
+            if request_id in self._said:
+                self._said.remove(request_id)
+        else:
+            return False
+        self._outstanding.pop(request_id, None)
+        return True
+
     def grant(self, request_id: int, parts: int) -> None:
         """The reader of a stream has room for so many parts more."""
         if request_id in self._outstanding:

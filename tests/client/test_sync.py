@@ -1,18 +1,14 @@
-"""The synchronous client against a real broker (a thread with a trio loop) and a hand-made worker (another thread)."""
+"""The synchronous client: calls and streams from threads, over real sockets (see conftest)."""
 
 from __future__ import annotations
 
 import os
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
-import trio
-import zmq
-from broker_peers import POOL, id128, settings
+from broker_peers import POOL
 
-from maitred.broker.shell import Shell
 from maitred.client import Client
 from maitred.client.errors import (
     DeadlineExceeded,
@@ -23,87 +19,6 @@ from maitred.client.errors import (
     UnknownCommand,
     UnknownPool,
 )
-from maitred.protocol import frames
-from maitred.protocol import messages as m
-from maitred.protocol.body import decode_body, encode_body
-from maitred.transport import endpoints, sockets
-
-
-class Site:
-    """A broker with one worker whose commands are: echo, parts, fail, hang."""
-
-    def __init__(self) -> None:
-        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self.cancelled: list[int] = []
-        self._ready = threading.Event()
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._broker), threading.Thread(target=self._worker)]
-        self._threads[0].start()
-        assert self._ready.wait(5)
-        self._threads[1].start()
-
-    def close(self) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(5)
-        self.context.destroy(linger=0)
-
-    def _broker(self) -> None:
-        async def serve() -> None:
-            sides = [sockets.router(self.context, zap_domain=name) for name in ("clients", "workers")]
-            self.clients, self.workers = (endpoints.bind(side, "tcp://127.0.0.1:0") for side in sides)
-            self.shell = Shell(settings(), *sides, lambda _: None)
-            async with trio.open_nursery() as nursery:
-                await nursery.start(self.shell.run)
-                self._ready.set()
-                await trio.to_thread.run_sync(self._stop.wait)
-                nursery.cancel_scope.cancel()
-
-        trio.run(serve)
-
-    def _worker(self) -> None:
-        socket = sockets.dealer(self.context, linger_ms=0)
-        endpoints.connect(socket, self.workers)
-        commands = [m.CommandInfo(name) for name in ("echo", "parts", "fail", "hang")]
-        register = m.Register(id128(1), id128(2), POOL, 64, commands)
-        socket.poll(5000, zmq.POLLOUT)
-        socket.send_multipart(frames.encode(register))
-        while not self._stop.is_set():
-            if not socket.poll(50):
-                continue
-            message, body = frames.to_worker.decode(socket.recv_multipart())
-            if isinstance(message, m.WorkerCancel):
-                self.cancelled.append(message.id)
-            elif isinstance(message, m.Dispatch):
-                for answer in self._work(message, body):
-                    socket.send_multipart(answer)
-        socket.close(linger=0)
-
-    def _work(self, order: m.Dispatch, body: list[bytes]) -> Iterator[list[bytes]]:
-        who = (order.client, order.id, order.attempt)
-        args = decode_body(body)
-        if order.command == "echo":
-            yield frames.encode(m.WorkerReply(*who), encode_body(args))
-        elif order.command == "parts":
-            for number in range(args["n"]):
-                yield frames.encode(m.WorkerPart(*who, number), encode_body(number))
-            yield frames.encode(m.WorkerReply(*who), encode_body("done"))
-        elif order.command == "fail":
-            details = {"type": "ValueError", "traceback": "Traceback: in the worker"}
-            yield frames.encode(m.WorkerError(*who, "application_error", "ValueError: no"), encode_body(details))
-
-
-@pytest.fixture(scope="module")
-def site() -> Iterator[Site]:
-    site = Site()
-    yield site
-    site.close()
-
-
-@pytest.fixture
-def client(site: Site) -> Iterator[Client]:
-    with Client(site.clients) as client:
-        yield client
 
 
 def test_it_calls_and_returns(client: Client) -> None:
@@ -151,7 +66,7 @@ def test_each_mistake_has_its_exception_and_the_connection_stays(client: Client)
     assert client.execute(POOL, "echo", {"still": "usable"}) == {"still": "usable"}
 
 
-def test_a_deadline_ends_the_wait_and_the_work(site: Site, client: Client) -> None:
+def test_a_deadline_ends_the_wait_and_the_work(site, client: Client) -> None:
     started = time.monotonic()
     with pytest.raises(DeadlineExceeded) as caught:
         client.execute(POOL, "hang", timeout=0.1)

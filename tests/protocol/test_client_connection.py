@@ -179,6 +179,20 @@ def test_nothing_piles_up_while_nothing_leaves() -> None:
     assert [type(message) for message in sent(connection)] == [m.Request]
 
 
+def test_a_request_can_be_withdrawn_until_it_has_left() -> None:
+    connection = connected()
+    ask(connection, 1)
+    ask(connection, 2)
+    assert connection.withdraw(1)
+    assert sent(connection) == [m.Request(2, "p", "c")]
+    assert not connection.withdraw(2)
+    assert strangers(connection, 1) == [m.Hello(ID)]
+    ask(connection, 3)  # held back
+    assert connection.withdraw(3)
+    connection.receive(frames.encode(WELCOME), 1.2)
+    assert sent(connection) == [m.Request(2, "p", "c")]
+
+
 def test_all_can_be_failed_at_once_each_with_an_error_of_its_own() -> None:
     connection = connected()
     ask(connection, 1)

@@ -1,0 +1,248 @@
+"""One DEALER and its exchange under anyio: two tasks of `run` receive, keep time, and send what could not leave at once.
+
+All else is called from tasks of the same loop and never blocks, so that a cancelled caller can still have its request
+stopped.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+import time
+from collections.abc import Callable
+
+import anyio
+import anyio.abc
+import zmq
+
+from maitred.client.calls import Call
+from maitred.client.errors import Unavailable
+from maitred.client.exchange import Exchange, Sink
+from maitred.client.link import closed_error
+from maitred.client.origin import Origin
+from maitred.transport.anyio_dealer import AnyioDealer
+from maitred.transport.endpoints import connect
+from maitred.transport.errors import EndpointError, SocketClosed, WouldBlock
+from maitred.transport.frames import Frame
+from maitred.transport.sockets import dealer
+
+__all__ = ["AsyncLink"]
+
+CLOSE_LINGER_MS = 50
+"""How long a BYE may take to leave when the client is closed: the loop stands still meanwhile."""
+
+IDLE_INTERVAL_S = 0.5
+"""Longest sleep of the time-keeper before a broker has named its heartbeat's interval."""
+
+PUSH_TIMEOUT_S = 0.5
+"""How long a message waits for room before time is looked at again."""
+
+
+class AsyncLink:
+    """A connection for one event loop.
+
+    Args:
+        context: the client's ZeroMQ context.
+        endpoint: the broker's.
+        origin: who is calling.
+        connect_timeout: seconds within which the broker must answer, or take a message.
+    """
+
+    def __init__(
+        self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, origin: Origin, connect_timeout: float
+    ) -> None:
+        self.endpoint = endpoint
+        self.exchange = Exchange(origin.connection(endpoint))
+        self.connection = self.exchange.connection
+        self.closed = False
+        self._connect_timeout = connect_timeout
+        socket = dealer(context, linger_ms=CLOSE_LINGER_MS)
+        try:
+            connect(socket, endpoint)
+        except EndpointError as error:
+            socket.close(linger=0)
+            raise Unavailable(str(error), reason="no_broker", address=endpoint) from None
+        self._dealer = AnyioDealer(socket)
+        self._pushing = False
+        self._moved = anyio.Event()  # set, and replaced, whenever WELCOME came or a message left
+        self._kick = anyio.Event()
+        self._alarms: list[tuple[float, int, Callable[[], None]]] = []
+        self._alarm_numbers = itertools.count()
+
+    async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Serve until cancelled or closed; what is outstanding then fails."""
+        try:
+            async with anyio.create_task_group() as tasks:
+                await tasks.start(self._dealer.receive_loop, self._receive)
+                tasks.start_soon(self._keep_time)
+                task_status.started()
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Leave. Repeatable."""
+        if self.closed:
+            return
+        self.closed = True
+        self.exchange.fail_all(closed_error())
+        self.connection.bye()
+        self.flush()
+        self._dealer.close()
+        self._pulse()
+        self._kick.set()
+
+    async def send(self, call: Call, request_id: int, sink: Sink) -> None:
+        """Send a call, once there is a connection and room. Cancelled, it has sent nothing.
+
+        Raises:
+            PayloadTooLarge: it is over the broker's limit.
+            Unavailable: the broker is not there, or does not take it; it was not sent.
+        """
+        until = time.monotonic() + call.patience(time.monotonic(), self._connect_timeout)
+        await self._be_welcomed(until)
+        self.exchange.request(call, request_id, sink, time.monotonic())
+        await self._be_sent(request_id, until)
+
+    async def query(self, request_id: int, what: str, sink: Sink) -> None:
+        """Send a query."""
+        until = time.monotonic() + self._connect_timeout
+        await self._be_welcomed(until)
+        self.exchange.query(request_id, what, sink, time.monotonic())
+        await self._be_sent(request_id, until)
+
+    def post(self, call: Call, request_id: int, sink: Sink) -> None:
+        """Send a call without waiting for room: for one that was sent before. Raises as `send` does."""
+        self._check()
+        self.exchange.request(call, request_id, sink, time.monotonic())
+        self.flush()
+
+    def cancel(self, request_id: int) -> None:
+        """Have a request stopped; its answer still comes."""
+        self.exchange.cancel(request_id)
+        self.flush()
+
+    def abandon(self, request_id: int) -> None:
+        """Have a request stopped and forget it, if it has not ended."""
+        if self.exchange.abandon(request_id):
+            self.flush()
+
+    def grant(self, request_id: int, parts: int) -> None:
+        """Allow so many parts more."""
+        self.connection.grant(request_id, parts)
+        self.flush()
+
+    def flush(self) -> bool:
+        """Send what there is to send; what is left is sent by `run`. Returns whether nothing is."""
+        outgoing = self.connection.outgoing
+        while outgoing and not self._pushing:
+            try:
+                self._dealer.send_nowait(outgoing[0])
+            except WouldBlock:
+                self._kick.set()
+                return False
+            except SocketClosed:
+                return False
+            del outgoing[0]
+        return not outgoing
+
+    def call_at(self, at: float, action: Callable[[], None]) -> None:
+        """Have something done at a time (monotonic seconds)."""
+        heapq.heappush(self._alarms, (at, next(self._alarm_numbers), action))
+        self._kick.set()
+
+    # --- below: the two tasks ---
+
+    def _receive(self, message: list[Frame]) -> None:
+        known = self.connection.welcome is not None
+        self.exchange.receive(message, time.monotonic())
+        if self.connection.outgoing:
+            self.flush()
+        if not known:
+            self._pulse()
+
+    async def _keep_time(self) -> None:
+        self.connection.start(time.monotonic())
+        while not self.closed:
+            self._kick = anyio.Event()
+            now = time.monotonic()
+            while self._alarms and self._alarms[0][0] <= now:
+                heapq.heappop(self._alarms)[2]()
+            if now >= self.exchange.next_deadline():
+                self.exchange.tick(now)
+            if not self.flush():
+                await self._push()
+                continue
+            with anyio.move_on_after(self._pause(now)):
+                await self._kick.wait()
+
+    def _pause(self, now: float) -> float:
+        # While nothing is awaited there is no deadline, and the first request does not wake this task: so it sleeps no
+        # longer than the interval in which that request's first heartbeat is due.
+        welcome = self.connection.welcome
+        interval = IDLE_INTERVAL_S if welcome is None else welcome.interval
+        alarm_at = self._alarms[0][0] if self._alarms else math.inf
+        return max(0.0, min(self.exchange.next_deadline() - now, alarm_at - now, interval))
+
+    async def _push(self) -> None:
+        message = self.connection.outgoing[0]
+        self._pushing = True
+        try:
+            await self._dealer.send(message, timeout_s=PUSH_TIMEOUT_S)
+        except WouldBlock:
+            return
+        except SocketClosed:
+            return
+        finally:
+            self._pushing = False
+        if self.connection.outgoing and self.connection.outgoing[0] is message:
+            del self.connection.outgoing[0]
+        self._pulse()
+
+    # --- below: waiting ---
+
+    async def _be_welcomed(self, until: float) -> None:
+        started = time.monotonic()
+        while self.connection.welcome is None:
+            self._check()
+            if not await self._move(until):
+                text = f"no broker answered at {self.endpoint} within {until - started:.4g} s"
+                raise Unavailable(text, reason="no_broker", address=self.endpoint)
+        self._check()
+
+    def _check(self) -> None:
+        if self.closed:
+            raise closed_error()
+        if self.connection.welcome is None and self.exchange.refused is not None:
+            raise self.exchange.refused
+
+    async def _be_sent(self, request_id: int, until: float) -> None:
+        """Wait for what is before it, and itself, to leave."""
+        if self.flush():
+            return
+        try:
+            while self.exchange.is_unsent(request_id):
+                if not await self._move(until):
+                    break
+            else:
+                return
+            text = f"the broker at {self.endpoint} is not there, or takes nothing more"
+            raise Unavailable(text, reason="no_broker", address=self.endpoint)
+        except BaseException:
+            if self._pushing or not self.exchange.withdraw(request_id):
+                self.abandon(request_id)
+            raise
+
+    async def _move(self, until: float) -> bool:
+        """Wait until something moved; False when the time was over before."""
+        now = time.monotonic()
+        if now >= until:
+            return False
+        moved = self._moved
+        with anyio.move_on_after(until - now):
+            await moved.wait()
+        return True
+
+    def _pulse(self) -> None:
+        self._moved.set()
+        self._moved = anyio.Event()

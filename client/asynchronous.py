@@ -1,0 +1,208 @@
+"""The asynchronous client: the same verbs as `Client`, awaited, under trio and under asyncio, in one event loop."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import Any, Self, cast
+
+import anyio
+import anyio.abc
+import zmq
+
+from maitred.client.answers import AsyncMap, AsyncRequest, AsyncStream, Mailbox
+from maitred.client.async_link import AsyncLink
+from maitred.client.calls import DEFAULT_CONNECT_TIMEOUT_S, QUERY_TIMEOUT_S, Call, OnSaturated, options, result
+from maitred.client.endpoint import find_endpoint
+from maitred.client.errors import DeadlineExceeded
+from maitred.client.mapping import DEFAULT_MAP_WINDOW, MapPlan
+from maitred.client.origin import Origin
+from maitred.protocol import limits
+
+# ruff: noqa: ASYNC109 - `timeout` is the request's own, and travels with it; a caller's scope works besides
+
+
+class AsyncClient:
+    """A client of one broker for one event loop: `async with AsyncClient() as client`.
+
+    All tasks of the loop share it, and its one connection. A task that is cancelled while it waits has its request
+    stopped; the client stays usable. It does not survive a fork, as the loop does not.
+
+    Where an `async with` does not fit, start `run` in a task group of yours: `await tasks.start(client.run)`.
+
+    The options of the calls are those of `Client`.
+
+    Args:
+        endpoint: `tcp://host:port` or `ipc://path`; None takes $MAITRED_ENDPOINT, else the broker of this host.
+        connect_timeout: seconds within which the broker must answer a new connection, or take a request.
+
+    Raises:
+        ValueError: the endpoint is none; the text names it.
+        Unavailable: no endpoint was given and no broker runs on this host.
+    """
+
+    def __init__(self, endpoint: str | None = None, *, connect_timeout: float = DEFAULT_CONNECT_TIMEOUT_S) -> None:
+        self.endpoint = find_endpoint(endpoint)
+        self.connect_timeout = connect_timeout
+        self._origin = Origin()
+        self._link: AsyncLink | None = None
+        self._exits = contextlib.AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        tasks = await self._exits.enter_async_context(anyio.create_task_group())
+        self._exits.callback(tasks.cancel_scope.cancel)
+        await tasks.start(self.run)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        self.close()
+        if error is None or not _is_cancelled(error):  # the caller's own: not to be wrapped into a group of errors
+            await self._exits.aclose()
+        else:
+            await self._exits.__aexit__(kind, error, at)
+
+    async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Serve until cancelled or closed; `async with` calls it. Once only."""
+        if self._link is not None:
+            raise RuntimeError("this client runs already, or is closed")
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        try:
+            self._link = AsyncLink(context, self.endpoint, self._origin, self.connect_timeout)
+            await self._link.run(task_status=task_status)
+        finally:
+            context.term()
+
+    def close(self) -> None:
+        """End the connection; what tasks wait for is stopped: `RequestCancelled`. Repeatable."""
+        if self._link is not None:
+            self._link.close()
+
+    async def execute(
+        self,
+        pool: str | None,
+        command: str,
+        args: Mapping[str, Any] | None = None,
+        *,
+        timeout: float | None = None,
+        retries: int | None = None,
+        idempotent: bool | None = None,
+        on_saturated: OnSaturated = "raise",
+    ) -> Any:
+        """Run a command and wait for its result. Cancelled, it has the request stopped.
+
+        Arguments and errors as `Client.execute`.
+        """
+        link = self._open_link()
+        call = Call(pool, command, args, options(timeout, retries, idempotent, on_saturated))
+        call.begin(time.monotonic())
+        while True:
+            request_id, mailbox = next(self._origin.numbers), Mailbox()
+            try:
+                await link.send(call, request_id, mailbox.put)
+                answer = await mailbox.get()
+            except BaseException:
+                link.abandon(request_id)
+                raise
+            now = time.monotonic()
+            again_at = call.again_at(answer, now)
+            if again_at is None:
+                return result(answer)
+            await anyio.sleep(again_at - now)
+
+    def stream(
+        self,
+        pool: str | None,
+        command: str,
+        args: Mapping[str, Any] | None = None,
+        *,
+        timeout: float | None = None,
+        retries: int | None = None,
+        idempotent: bool | None = None,
+        on_saturated: OnSaturated = "raise",
+    ) -> AsyncStream:
+        """Run a command and give its parts as they come, to `async for`; the last value is its result.
+
+        Arguments and errors as `Client.stream`. Leaving the loop has the request stopped once the stream is dropped;
+        `async with` it to have that at once.
+        """
+        window = limits.DEFAULT_WINDOW_PARTS
+        call = Call(pool, command, args, options(timeout, retries, idempotent, on_saturated), window)
+        return AsyncStream(self._open_link(), self._origin, call)
+
+    async def submit(
+        self,
+        pool: str | None,
+        command: str,
+        args: Mapping[str, Any] | None = None,
+        *,
+        timeout: float | None = None,
+        retries: int | None = None,
+        idempotent: bool | None = None,
+        on_saturated: OnSaturated = "raise",
+    ) -> AsyncRequest:
+        """Start a command and return once it is sent; large buffers in `args` must not change until it has ended.
+
+        Arguments and errors as `Client.execute`; what the pool says of it is raised by the request's `result`.
+        """
+        call = Call(pool, command, args, options(timeout, retries, idempotent, on_saturated))
+        call.begin(time.monotonic())
+        request = AsyncRequest(self._open_link(), self._origin, call)
+        await request.send()
+        return request
+
+    def map(
+        self,
+        pool: str | None,
+        command: str,
+        items: Iterable[Mapping[str, Any]],
+        *,
+        timeout: float | None = None,
+        retries: int | None = None,
+        idempotent: bool | None = None,
+        on_saturated: OnSaturated = "wait",
+        window: int = DEFAULT_MAP_WINDOW,
+    ) -> AsyncMap:
+        """Run a command once for each item and give the results in the items' order, to `async for`.
+
+        As `Client.map`. Leaving the loop has what is under way stopped once the map is dropped; `async with` it to have
+        that at once.
+        """
+        plan = MapPlan(pool, command, items, options(timeout, retries, idempotent, on_saturated), window)
+        return AsyncMap(self._open_link(), self._origin, plan)
+
+    async def pools(self) -> list[dict[str, Any]]:
+        """One row a pool, as `maitred status --json` has them."""
+        return await self._query("pools")
+
+    async def workers(self) -> list[dict[str, Any]]:
+        """One row a worker, as `maitred workers --json` has them."""
+        return await self._query("workers")
+
+    async def _query(self, what: str) -> Any:
+        link, request_id, mailbox = self._open_link(), next(self._origin.numbers), Mailbox()
+        try:
+            with anyio.move_on_after(self.connect_timeout + QUERY_TIMEOUT_S):
+                await link.query(request_id, what, mailbox.put)
+                return result(await mailbox.get())
+        finally:
+            link.abandon(request_id)
+        text = f"the broker at {self.endpoint} did not answer within {QUERY_TIMEOUT_S:g} s"
+        raise DeadlineExceeded(text, where="unknown", timeout=QUERY_TIMEOUT_S)
+
+    def _open_link(self) -> AsyncLink:
+        if self._link is None:
+            raise RuntimeError("this client does not run: use it in `async with`")
+        if self._link.closed:
+            raise RuntimeError("this client is closed")
+        return self._link
+
+
+def _is_cancelled(error: BaseException) -> bool:
+    cancelled = anyio.get_cancelled_exc_class()
+    if isinstance(error, BaseExceptionGroup):
+        return cast("BaseExceptionGroup[BaseException]", error).subgroup(cancelled) is not None
+    return isinstance(error, cancelled)

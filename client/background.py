@@ -1,0 +1,199 @@
+"""One connection in a thread of its own, for `submit` and `map`: other threads post calls, answers go to their sinks.
+
+    orders → exchange → socket → exchange → sinks
+
+The thread starts at the first call. It ends when the client is closed, or when no broker answers its HELLO; then all it
+holds has failed, and the next call starts another.
+"""
+
+from __future__ import annotations
+
+import functools
+import heapq
+import logging
+import math
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+from maitred.client.calls import Answer, Call, refusal
+from maitred.client.errors import InternalError, MaitredError, RequestCancelled
+from maitred.client.exchange import Sink
+from maitred.client.link import Link, closed_error
+from maitred.client.origin import Origin
+from maitred.client.wake import Wake
+from maitred.protocol.client import Failed
+
+__all__ = ["Background", "Ticket"]
+
+CLOSE_PATIENCE_S = 2.0
+"""How long `close` waits for the thread. It needs a millisecond, or longer while a callback of the user's runs."""
+
+_log = logging.getLogger(__name__)
+
+
+class Ticket:
+    """One call on its way. `id` is 0 while the broker has it not."""
+
+    __slots__ = ("call", "cancelled", "done", "id", "sink")
+
+    def __init__(self, call: Call, sink: Sink) -> None:
+        self.call = call
+        self.sink = sink
+        self.id = 0
+        self.cancelled = False
+        self.done = False
+
+    def end(self, answer: Answer) -> None:
+        """Hand over the terminal answer, once."""
+        if not self.done:
+            self.done = True
+            self.sink(answer)
+
+
+class Background:
+    """The thread and what it works on.
+
+    Args:
+        make_link: makes the link; called in the thread.
+        origin: who is calling.
+        closing: the client's, set by `close`.
+        connect_timeout: seconds within which the broker must answer, or take a message.
+    """
+
+    def __init__(self, make_link: Callable[[], Link], origin: Origin, closing: Wake, connect_timeout: float) -> None:
+        self._make_link = make_link
+        self._origin = origin
+        self._closing = closing
+        self._connect_timeout = connect_timeout
+        self._wake = Wake()
+        self._lock = threading.Lock()
+        self._orders: deque[Ticket] = deque()
+        self._over: MaitredError | None = None
+        self._live: dict[int, Ticket] = {}
+        self._resting: list[tuple[float, int, Ticket]] = []
+        self._stuck_since = math.inf
+        self._thread = threading.Thread(target=self._run, name="maitred-client", daemon=True)
+        self._thread.start()
+
+    # --- from any thread ---
+
+    def send(self, ticket: Ticket) -> bool:
+        """Post a call; False where the thread has ended: another one is needed."""
+        with self._lock:
+            if self._over is not None:
+                return False
+            self._orders.append(ticket)
+        self._wake.set()
+        return True
+
+    def cancel(self, ticket: Ticket) -> None:
+        """Have a call stopped; its sink still gets a terminal answer."""
+        if self._origin.pid != os.getpid():
+            return
+        ticket.cancelled = True
+        with self._lock:
+            if self._over is not None:
+                return
+            self._orders.append(ticket)
+        self._wake.set()
+
+    def close(self) -> bool:
+        """Have the thread end; what it holds fails. Returns whether it has ended."""
+        if self._origin.pid != os.getpid():
+            return True
+        self._closing.set()
+        if self._thread is not threading.current_thread():
+            self._thread.join(CLOSE_PATIENCE_S)
+        return not self._thread.is_alive()
+
+    # --- in the thread ---
+
+    def _run(self) -> None:
+        error: MaitredError = closed_error()
+        try:
+            link = self._make_link()
+            try:
+                link.open(self._connect_timeout)
+                link.also_wake(self._wake)
+                self._serve(link)
+            finally:
+                link.close()
+        except MaitredError as reason:
+            error = reason
+        except Exception as reason:
+            _log.exception("the client's background thread failed: this is a bug in maitred, please report it")
+            error = InternalError(f"the client's background thread failed: {reason!r}")
+        self._end(error)
+
+    def _serve(self, link: Link) -> None:
+        while not self._closing.raised:
+            self._wake.clear()
+            now = time.monotonic()
+            while self._resting and self._resting[0][0] <= now:
+                self._orders.appendleft(heapq.heappop(self._resting)[2])
+            self._carry_out(link, now)
+            link.wait(
+                min(self._resting[0][0] if self._resting else math.inf, self._stuck_since + self._connect_timeout)
+            )
+
+    def _carry_out(self, link: Link, now: float) -> None:
+        while link.flush():
+            self._stuck_since = math.inf
+            if not self._orders:
+                return
+            self._follow(self._orders.popleft(), link, time.monotonic())
+        self._stuck_since = min(self._stuck_since, now)
+        if now - self._stuck_since >= self._connect_timeout:
+            self._refuse_unsent(link)
+
+    def _follow(self, ticket: Ticket, link: Link, now: float) -> None:
+        if ticket.done:
+            return
+        if ticket.cancelled and not ticket.id:
+            ticket.end(refusal(RequestCancelled("the request was cancelled before it was sent", outcome="unsent")))
+        elif ticket.cancelled:
+            link.exchange.cancel(ticket.id)
+        elif not ticket.id:
+            self._send(ticket, link, now)
+
+    def _send(self, ticket: Ticket, link: Link, now: float) -> None:
+        request_id = next(self._origin.numbers)
+        try:
+            link.exchange.request(ticket.call, request_id, functools.partial(self._take, ticket), now)
+        except MaitredError as error:
+            ticket.end(Failed(request_id, error))
+        else:
+            ticket.id = request_id
+            self._live[request_id] = ticket
+
+    def _take(self, ticket: Ticket, answer: Answer) -> None:
+        self._live.pop(ticket.id, None)
+        now = time.monotonic()
+        again_at = None if ticket.cancelled else ticket.call.again_at(answer, now)
+        if again_at is None:
+            ticket.end(answer)
+        else:
+            heapq.heappush(self._resting, (again_at, ticket.id, ticket))
+            ticket.id = 0
+
+    def _refuse_unsent(self, link: Link) -> None:
+        """Nothing has left for too long: whatever waits to be sent will not be."""
+        self._stuck_since = math.inf
+        unsent = [ticket for ticket in self._live.values() if link.exchange.withdraw(ticket.id)]
+        for ticket in unsent:
+            del self._live[ticket.id]
+        with self._lock:
+            orders, self._orders = self._orders, deque()
+        for ticket in (*unsent, *(order for order in orders if not order.id)):
+            ticket.end(refusal(link.not_there()))
+        self._orders.extend(order for order in orders if order.id and not order.done)
+
+    def _end(self, error: MaitredError) -> None:
+        with self._lock:
+            self._over = error
+        held = [*self._live.values(), *self._orders, *(ticket for *_, ticket in self._resting)]
+        for ticket in held:
+            ticket.end(refusal(type(error)(error.message, **error.details)))

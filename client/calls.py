@@ -1,0 +1,240 @@
+"""One call, as the user asked for it, without I/O: its options, its time, when to try again, what its answer means.
+
+Shared by the synchronous and the asynchronous client, by `submit` and by `map`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypeAlias
+
+from msgspec import Struct
+
+from maitred.client.errors import DeadlineExceeded, InvalidArgument, MaitredError, PoolSaturated
+from maitred.protocol import limits, messages
+from maitred.protocol.body import decode_body, encode_body
+from maitred.protocol.client import Failed, PartArrived, Replied
+
+__all__ = [
+    "DEFAULT_CONNECT_TIMEOUT_S",
+    "QUERY_TIMEOUT_S",
+    "Answer",
+    "Backoff",
+    "Call",
+    "OnSaturated",
+    "Options",
+    "result",
+]
+
+OnSaturated: TypeAlias = Literal["raise", "wait"]
+"""What to do when the pool is full: raise `PoolSaturated`, or wait as long as the broker says and try again."""
+
+Answer: TypeAlias = PartArrived | Replied | Failed
+
+DEFAULT_CONNECT_TIMEOUT_S = 5.0
+"""Seconds within which a broker has to answer the first HELLO, or to take a request."""
+
+QUERY_TIMEOUT_S = 5.0
+"""Seconds within which the broker has to answer about itself."""
+
+GRACE_S = 2.0
+"""Seconds beyond a call's timeout during which the broker's own `deadline_exceeded`, which knows more, may arrive."""
+
+MAX_RETRIES = 99
+"""The wire has room for 100 attempts."""
+
+FIRST_PAUSE_S = 0.02
+"""Pause before trying a full pool again where the broker names none; it doubles up to `LONGEST_PAUSE_S`."""
+
+LONGEST_PAUSE_S = 1.0
+
+JITTER = 0.5
+"""Up to this share is added to a pause, so that those who were refused together do not come back together."""
+
+
+class Options(Struct, frozen=True):
+    """The options of a call.
+
+    Attributes:
+        timeout: seconds for all of it, waiting included; None takes the pool's.
+        retries: how often it may be run again when its worker dies; asking for it says that running it twice does no
+            harm. None leaves both to the command and the pool.
+        idempotent: whether running it twice does no harm, whatever the command declares.
+        on_saturated: what to do when the pool is full.
+    """
+
+    timeout: float | None = None
+    retries: int | None = None
+    idempotent: bool | None = None
+    on_saturated: OnSaturated = "raise"
+
+    def check(self) -> Options:
+        """Refuse what makes no sense.
+
+        Raises:
+            ValueError: the text names the option, what was found and what is accepted.
+        """
+        _check("timeout", self.timeout, _is_timeout, f"seconds: more than 0, at most {limits.MAX_TIMEOUT_S:.0f}")
+        _check("retries", self.retries, _is_retries, f"an int from 0 to {MAX_RETRIES}")
+        _check("idempotent", self.idempotent, lambda value: isinstance(value, bool), "True or False")
+        if self.on_saturated not in ("raise", "wait"):
+            raise ValueError(f'on_saturated is {self.on_saturated!r}; accepted: "raise" or "wait"')
+        if self.retries and self.idempotent is False:
+            raise ValueError(f"retries={self.retries} and idempotent=False contradict each other")
+        return self
+
+
+DEFAULTS = Options()
+
+
+class Backoff:
+    """How long to leave a full pool alone."""
+
+    def __init__(self, draw: Callable[[], float] = random.random) -> None:
+        self._draw = draw
+        self._next = FIRST_PAUSE_S
+
+    def pause(self, error: PoolSaturated) -> float:
+        """Seconds; never less than the broker's own `retry_after`."""
+        pause = error.retry_after
+        if pause is None:
+            pause, self._next = self._next, min(2 * self._next, LONGEST_PAUSE_S)
+        return max(0.0, pause) * (1.0 + JITTER * self._draw())
+
+    def reset(self) -> None:
+        """There was room."""
+        self._next = FIRST_PAUSE_S
+
+
+class Call:
+    """One call, checked and encoded.
+
+    Args:
+        pool, command, args, options: as the user gave them.
+        window: parts that the reader takes ahead; 0: it takes none.
+
+    Raises:
+        ValueError, InvalidArgument, EncodeError: it cannot be sent.
+    """
+
+    __slots__ = ("_backoff", "body", "command", "deadline", "options", "pool", "window")
+
+    def __init__(
+        self, pool: str | None, command: str, args: Mapping[str, Any] | None, options: Options, window: int = 0
+    ) -> None:
+        _check_name("pool", pool if pool is not None else "any")
+        _check_name("command", command)
+        self.pool = pool
+        self.command = command
+        self.options = options if options is DEFAULTS else options.check()
+        self.window = window
+        self.body: Sequence[Any] = encode_body(_arguments(args))
+        self.deadline: float | None = None
+        self._backoff: Backoff | None = None
+
+    def begin(self, now: float) -> None:
+        """Let its time run, from now."""
+        timeout = self.options.timeout
+        self.deadline = None if timeout is None else now + timeout
+
+    @property
+    def begun(self) -> bool:
+        """Whether its time runs already. True as well where it has no limit."""
+        return self.deadline is not None or self.options.timeout is None
+
+    @property
+    def expires(self) -> float | None:
+        """When even the broker's own word about the deadline is overdue."""
+        return None if self.deadline is None else self.deadline + GRACE_S
+
+    def patience(self, now: float, connect_timeout: float) -> float:
+        """How long the broker may take to be there: seconds, whichever ends first."""
+        return connect_timeout if self.deadline is None else min(connect_timeout, max(0.0, self.deadline - now))
+
+    def message(self, request_id: int, now: float) -> messages.Request:
+        """Make the request for an attempt now."""
+        it = self.options
+        left = None if self.deadline is None else max(0.0, self.deadline - now)
+        if it.retries is None:
+            return messages.Request(request_id, self.pool, self.command, left, self.window, it.idempotent)
+        idempotent = it.idempotent or (True if it.retries else None)
+        return messages.Request(request_id, self.pool, self.command, left, self.window, idempotent, it.retries + 1)
+
+    def again_at(self, event: Answer | None, now: float) -> float | None:
+        """When to send it again after this answer; None: not at all, or not in time."""
+        if not isinstance(event, Failed) or self.options.on_saturated != "wait":
+            return None
+        if not isinstance(event.error, PoolSaturated):
+            return None
+        self._backoff = self._backoff or Backoff()
+        at = now + self._backoff.pause(event.error)
+        return at if self.deadline is None or at < self.deadline else None
+
+    def overdue(self) -> DeadlineExceeded:
+        """Nobody answered, not even to say that time is up."""
+        text = f"no answer within {self.options.timeout:g} s, and none from the broker either"
+        return DeadlineExceeded(text, pool=self.pool, where="unknown", timeout=self.options.timeout)
+
+
+def result(event: Answer) -> Any:
+    """The value of a terminal answer.
+
+    Raises:
+        MaitredError: that is what the answer is.
+    """
+    if isinstance(event, Failed):
+        raise event.error
+    return decode_body(event.body)
+
+
+def options(timeout: float | None, retries: int | None, idempotent: bool | None, on_saturated: OnSaturated) -> Options:
+    """The options as one; the common case costs nothing."""
+    if timeout is None and retries is None and idempotent is None and on_saturated == "raise":
+        return DEFAULTS
+    return Options(timeout, retries, idempotent, on_saturated)
+
+
+def outcome(event: Answer) -> str:
+    """What became of a request that was told to stop, in one word."""
+    if not isinstance(event, Failed):
+        return "finished"
+    details: dict[str, Any] = event.error.details
+    if event.error.code == "cancelled":
+        return str(details.get("outcome", "stopped"))
+    return "unknown" if details.get("reason") in ("lost", "no_broker") else "finished"
+
+
+def refusal(error: MaitredError) -> Failed:
+    """The answer of a request that was never sent."""
+    return Failed(0, error)
+
+
+def _arguments(args: Mapping[str, Any] | None) -> dict[str, Any]:
+    if args is None:
+        return {}
+    if isinstance(args, dict):
+        return args
+    if isinstance(args, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+        return dict(args)
+    text = f"the arguments are a mapping of names to values, not {type(args).__name__}"
+    raise InvalidArgument(text, argument="args", reason="no mapping")
+
+
+def _check_name(what: str, name: Any) -> None:
+    if not isinstance(name, str) or not 0 < len(name) <= limits.MAX_NAME_CHARS:
+        text = f"{what} is {name!r}; accepted: a str of 1 to {limits.MAX_NAME_CHARS} characters"
+        raise InvalidArgument(text, argument=what, reason="no name")
+
+
+def _check(name: str, value: Any, accepts: Callable[[Any], bool], accepted: str) -> None:
+    if value is not None and not accepts(value):
+        raise ValueError(f"{name} is {value!r}; accepted: {accepted}")
+
+
+def _is_timeout(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= limits.MAX_TIMEOUT_S
+
+
+def _is_retries(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_RETRIES

@@ -1,0 +1,139 @@
+"""All requests of one connection and who waits for each of them, without I/O.
+
+An answer is handed to the sink of its request; after the terminal one the sink is forgotten. Each request gets exactly one
+terminal answer, from the broker, or from here when none comes: `Failed` with `DeadlineExceeded` when its time and a grace
+have passed.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeAlias
+
+from maitred.client.calls import Answer, Call
+from maitred.client.errors import MaitredError
+from maitred.protocol.client import ClientConnection, Event, Failed, PartArrived, Replied
+
+__all__ = ["Exchange", "Sink"]
+
+Sink: TypeAlias = Callable[[Answer], object]
+"""Takes the answers of one request."""
+
+_log = logging.getLogger(__name__)
+
+
+class Exchange:
+    """See above. After each call `connection.outgoing` is to be sent.
+
+    Attributes:
+        connection: the protocol's half.
+        refused: why the broker does not take this connection at all, once it has said so.
+    """
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self.connection = connection
+        self.refused: MaitredError | None = None
+        self._sinks: dict[int, Sink] = {}
+        self._calls: dict[int, Call] = {}  # those that expire
+        self._sweep_at = math.inf
+
+    @property
+    def waiting(self) -> bool:
+        """Whether an answer is awaited."""
+        return bool(self._sinks)
+
+    def request(self, call: Call, request_id: int, sink: Sink, now: float) -> None:
+        """Send a call.
+
+        Raises:
+            PayloadTooLarge: it is over the broker's limit; nothing is sent.
+        """
+        self.connection.request(call.message(request_id, now), call.body, now)
+        self._sinks[request_id] = sink
+        expires = call.expires
+        if expires is not None:
+            self._calls[request_id] = call
+            self._sweep_at = min(self._sweep_at, expires)
+
+    def query(self, request_id: int, what: str, sink: Sink, now: float) -> None:
+        """Ask for one of the broker's tables."""
+        self.connection.query(request_id, what, now)
+        self._sinks[request_id] = sink
+
+    def cancel(self, request_id: int) -> None:
+        """Have a request stopped; its terminal answer still comes."""
+        self.connection.cancel(request_id)
+
+    def abandon(self, request_id: int) -> bool:
+        """Have a request stopped and forget it; False where it has ended already."""
+        if self._forget(request_id) is None:
+            return False
+        self.connection.abandon(request_id)
+        return True
+
+    def withdraw(self, request_id: int) -> bool:
+        """Forget a request that has not left yet; False where it has."""
+        if not self.connection.withdraw(request_id):
+            return False
+        self._forget(request_id)
+        return True
+
+    def is_unsent(self, request_id: int) -> bool:
+        """Whether it is outstanding and has not left yet."""
+        return self.connection.is_unsent(request_id)
+
+    def receive(self, message: Sequence[Any], now: float) -> None:
+        """Take in one message."""
+        try:
+            self._hand_out(self.connection.receive(message, now))
+        except MaitredError as error:  # not about one request: about the connection, or not to be understood
+            if self.connection.welcome is None:
+                self.refused = error
+            elif self._sinks:
+                self.fail_all(error)
+            else:
+                _log.warning("the broker said of this connection: %s", error)
+
+    def tick(self, now: float) -> None:
+        """Do what is due."""
+        self._hand_out(self.connection.tick(now))
+        if now >= self._sweep_at:
+            self._sweep(now)
+
+    def next_deadline(self) -> float:
+        """When `tick` has something to do."""
+        due = self.connection.next_deadline()
+        return self._sweep_at if due is None else min(due, self._sweep_at)
+
+    def fail_all(self, error: MaitredError) -> None:
+        """End all that is outstanding with an error like this one."""
+        self._hand_out(self.connection.fail_all(error))
+
+    def _hand_out(self, events: Iterable[Event]) -> None:
+        for event in events:
+            if isinstance(event, PartArrived):
+                sink = self._sinks.get(event.id)
+            elif isinstance(event, Replied | Failed):
+                sink = self._forget(event.id)
+            else:
+                continue
+            if sink is not None:
+                sink(event)
+
+    def _forget(self, request_id: int) -> Sink | None:
+        self._calls.pop(request_id, None)
+        return self._sinks.pop(request_id, None)
+
+    def _sweep(self, now: float) -> None:
+        # Stale until here: an answered request leaves the time it would have expired at.
+        expires = {request_id: call.expires or math.inf for request_id, call in self._calls.items()}
+        self._sweep_at = min((at for at in expires.values() if at > now), default=math.inf)
+        for request_id, at in expires.items():
+            if at <= now:
+                error = self._calls[request_id].overdue()
+                sink = self._forget(request_id)
+                self.connection.abandon(request_id)
+                if sink is not None:
+                    sink(Failed(request_id, error))

@@ -1,0 +1,173 @@
+"""One DEALER and its exchange, for one thread that waits by polling. Nothing here is about whose calls they are.
+
+An exception that cuts a message in two (Ctrl-C while its frames are sent or received) leaves the link not `intact`: it is
+to be thrown away, as the rest of that message would be taken for the head of the next.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import threading
+import time
+
+import zmq
+
+from maitred.client.errors import MaitredError, RequestCancelled, Unavailable
+from maitred.client.exchange import Exchange
+from maitred.client.origin import Origin
+from maitred.client.wake import Wake
+from maitred.transport.endpoints import connect
+from maitred.transport.errors import EndpointError, SocketClosed, WouldBlock
+from maitred.transport.frames import Inbox, TooManyFrames, send_message
+from maitred.transport.sockets import dealer
+
+__all__ = ["CLOSE_LINGER_MS", "Link", "closed_error"]
+
+CLOSE_LINGER_MS = 200
+"""How long a BYE or a last CANCEL may take to leave when a link is closed."""
+
+RECEIVE_AT_ONCE = 64
+"""Messages taken in before time is looked at again."""
+
+
+class Link:
+    """A connection for the thread that made it.
+
+    Args:
+        context: the client's ZeroMQ context.
+        endpoint: the broker's.
+        origin: who is calling.
+        closing: set when the client is closed, from any thread.
+        at_once: messages taken in by one `wait`; a caller that waits for one answer wants 1.
+
+    Attributes:
+        exchange: the requests and who waits for them.
+        thread: the thread that may use it.
+    """
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        endpoint: str,
+        origin: Origin,
+        closing: Wake,
+        at_once: int = RECEIVE_AT_ONCE,
+    ) -> None:
+        self.endpoint = endpoint
+        self.exchange = Exchange(origin.connection(endpoint))
+        self.connection = self.exchange.connection
+        self.thread = threading.get_ident()
+        self.pid = origin.pid
+        self._closing = closing
+        self._at_once = at_once
+        self._intact = True
+        self._socket = dealer(context)
+        self._inbox = Inbox(self._socket)
+        self._reading, self._both = zmq.Poller(), zmq.Poller()
+        self._reading.register(self._socket, zmq.POLLIN)
+        self._both.register(self._socket, zmq.POLLIN | zmq.POLLOUT)
+        self.also_wake(closing)
+        self._to_close = [None]
+
+    def also_wake(self, wake: Wake) -> None:
+        """Have `wait` end when this is set. Whoever sets it has it cleared."""
+        for poller in (self._reading, self._both):
+            poller.register(wake.fileno(), zmq.POLLIN)
+
+    def open(self, patience: float) -> None:
+        """Connect and be welcomed.
+
+        Raises:
+            Unavailable: nobody answered within `patience` seconds, or the broker takes no more clients.
+            RequestCancelled: the client was closed meanwhile.
+        """
+        try:
+            connect(self._socket, self.endpoint)
+        except EndpointError as error:
+            raise Unavailable(str(error), reason="no_broker", address=self.endpoint) from None
+        now = time.monotonic()
+        self.connection.start(now)
+        while self.connection.welcome is None:
+            if self.exchange.refused is not None:
+                raise self.exchange.refused
+            if not self.wait(now + patience):
+                text = f"no broker answered at {self.endpoint} within {patience:.4g} s"
+                raise Unavailable(text, reason="no_broker", address=self.endpoint)
+            self.check_open()
+
+    @property
+    def intact(self) -> bool:
+        """Whether it can still be used."""
+        return self._intact and not self._socket.closed
+
+    def check_open(self) -> None:
+        """Raise `RequestCancelled` if the client was closed while this thread waited."""
+        if self._closing.raised:
+            raise closed_error()
+
+    def wait(self, until: float = math.inf) -> bool:
+        """Let time pass until something came, was due, or woke; False when the time was over before (monotonic s)."""
+        now = time.monotonic()
+        if now >= until:
+            return False
+        poller = self._reading if self.flush() else self._both
+        due = min(until, self.exchange.next_deadline())
+        pause_ms = None if due == math.inf else max(0, int((due - now) * 1000) + 1)
+        for which, flags in poller.poll(pause_ms):
+            if which is self._socket and flags & zmq.POLLIN:
+                self._receive()
+        now = time.monotonic()
+        if now >= self.exchange.next_deadline():
+            self.exchange.tick(now)
+        return True
+
+    def flush(self) -> bool:
+        """Send what there is to send, without waiting; False where some of it is left."""
+        outgoing = self.connection.outgoing
+        while outgoing:
+            self._intact = False
+            try:
+                send_message(self._socket, outgoing[0])
+            except WouldBlock:
+                self._intact = True
+                return False
+            del outgoing[0]
+            self._intact = True
+        return True
+
+    def not_there(self) -> Unavailable:
+        """The error for what could not be sent."""
+        text = f"the broker at {self.endpoint} is not there, or takes nothing more"
+        return Unavailable(text, reason="no_broker", address=self.endpoint)
+
+    def close(self) -> None:
+        """Leave; requests still waited for are given up by the broker. Repeatable, from any thread while none uses it."""
+        try:
+            self._to_close.pop()  # whoever gets it does it
+        except IndexError:
+            return
+        if self.pid == os.getpid():
+            if self._intact:
+                self.connection.bye()
+                with contextlib.suppress(MaitredError, SocketClosed, zmq.ZMQError):  # nobody may be there to be told
+                    self.flush()
+            self._socket.close(linger=CLOSE_LINGER_MS if self._intact else 0)
+
+    def _receive(self) -> None:
+        for _ in range(self._at_once):
+            self._intact = False
+            try:
+                message = self._inbox.receive()
+            except zmq.Again:
+                self._intact = True
+                return
+            if message is not None and not isinstance(message, TooManyFrames):
+                self.exchange.receive(message, time.monotonic())
+            self._intact = True
+
+
+def closed_error() -> RequestCancelled:
+    """What a waiting caller is told when another thread closes the client."""
+    return RequestCancelled("the client was closed while the request was waited for", outcome="client_closed")

@@ -1,0 +1,190 @@
+"""What `map` does next, without I/O: a window over the items, results in order, and restraint when the pool is full.
+
+    due(now) → an item to send, or None     arrived(item, answer, now)     ready · take()     wake_at · finished
+
+At most `window` items are taken from the iterable and not yielded yet. How many of them are under way at a time adapts:
+a refusal (`PoolSaturated`) shows that what was accepted is what fits, so no more than that is under way until the pause
+that the broker asked for is over; then it grows again, by one for each round of answers. A freed place is used at once.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from msgspec.structs import replace
+
+from maitred.client.calls import Answer, Backoff, Call, Options, result
+from maitred.client.errors import PoolSaturated
+from maitred.protocol.client import Failed
+
+__all__ = ["DEFAULT_MAP_WINDOW", "Item", "MapPlan"]
+
+DEFAULT_MAP_WINDOW = 64
+"""Items under way, or done and not yielded yet: bounds memory, and hides a round trip at thousands of items a second."""
+
+
+class Item:
+    """One item. Exactly one of `call` and `error` is there: its arguments could be encoded, or not."""
+
+    __slots__ = ("answer", "call", "error", "number", "refusal", "under_way")
+
+    def __init__(self, number: int, call: Call | None, error: Exception | None) -> None:
+        self.number = number
+        self.call = call
+        self.error = error
+        self.answer: Answer | None = None
+        self.refusal: Answer | None = None
+        self.under_way: Any = None
+        """Whatever the driver needs to cancel it; None while it is not under way."""
+
+    def __lt__(self, other: Item) -> bool:
+        return self.number < other.number
+
+
+class MapPlan:
+    """See above.
+
+    Args:
+        pool, command, options: of each item; `on_saturated="raise"` gives an item up at its first refusal.
+        items: arguments, consumed as there is room.
+        window: items at a time.
+
+    Raises:
+        ValueError: the window or an option makes no sense.
+    """
+
+    def __init__(
+        self,
+        pool: str | None,
+        command: str,
+        items: Iterable[Mapping[str, Any]],
+        options: Options,
+        window: int = DEFAULT_MAP_WINDOW,
+        backoff: Backoff | None = None,
+    ) -> None:
+        if isinstance(window, bool) or not isinstance(window, int) or window < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ValueError(f"window is {window!r}; accepted: an int of at least 1")
+        Call(pool, command, None, options)  # whatever is wrong with these is wrong with every item
+        self._pool = pool
+        self._command = command
+        self._source = iter(items)
+        self._options = replace(options, on_saturated="raise")
+        self._waits = options.on_saturated == "wait"
+        self._window = window
+        self._backoff = backoff or Backoff()
+        self._items: deque[Item] = deque()
+        self._refused: list[Item] = []
+        self._taken = 0
+        self._exhausted = False
+        self._under_way = 0
+        self._limit = float(window)
+        self._resume_at: float | None = None
+
+    def due(self, now: float) -> Item | None:
+        """The next item to be sent, or None; once given, it is under way until `arrived`."""
+        if not self._may_send(now):
+            return None
+        item = self._next_refused(now) or self._take_item()
+        if item is None or item.call is None:
+            return None
+        if item.refusal is None:
+            item.call.begin(now)
+        self._under_way += 1
+        return item
+
+    def arrived(self, item: Item, answer: Answer, now: float) -> None:
+        """An item's terminal answer."""
+        self._under_way -= 1
+        item.under_way = None
+        if isinstance(answer, Failed) and isinstance(answer.error, PoolSaturated) and self._waits:
+            item.refusal = answer
+            self._give_way(answer.error, now)
+            self._rest_or_give_up(item)
+            return
+        item.answer = answer
+        self._backoff.reset()
+        if self._resume_at is None:
+            self._limit = min(float(self._window), self._limit + 1.0 / max(1.0, self._limit))
+
+    @property
+    def ready(self) -> bool:
+        """Whether `take` has something."""
+        first = self._items[0] if self._items else None
+        return first is not None and (first.error is not None or first.answer is not None)
+
+    def take(self) -> Any:
+        """The next result in order.
+
+        Raises:
+            Exception: what went wrong with this item: in the pool, while encoding it, or in the iterable.
+        """
+        item = self._items.popleft()
+        if item.error is not None:
+            raise item.error
+        assert item.answer is not None
+        return result(item.answer)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all of them were taken."""
+        return self._exhausted and not self._items
+
+    @property
+    def wake_at(self) -> float | None:
+        """When `due` may have something again by time alone."""
+        return self._resume_at
+
+    def close(self) -> list[Any]:
+        """Forget everything; returns the `under_way` of what is still to be cancelled."""
+        left = [item.under_way for item in self._items if item.under_way is not None]
+        self._items.clear()
+        self._refused.clear()
+        self._exhausted = True
+        return left
+
+    def _may_send(self, now: float) -> bool:
+        if self._resume_at is not None and now >= self._resume_at:
+            self._resume_at = None
+            self._limit = max(1.0, self._limit)
+        return self._under_way < int(self._limit)
+
+    def _give_way(self, error: PoolSaturated, now: float) -> None:
+        self._limit = float(self._under_way)
+        if error.retry_after is not None or self._resume_at is None:  # many refused at once are one reason to wait
+            self._resume_at = max(now + self._backoff.pause(error), self._resume_at or 0.0)
+
+    def _rest_or_give_up(self, item: Item) -> None:
+        deadline = None if item.call is None else item.call.deadline
+        if deadline is not None and self._resume_at is not None and self._resume_at >= deadline:
+            item.answer = item.refusal
+        else:
+            heapq.heappush(self._refused, item)
+
+    def _next_refused(self, now: float) -> Item | None:
+        while self._refused:
+            item = heapq.heappop(self._refused)
+            deadline = None if item.call is None else item.call.deadline
+            if deadline is None or now < deadline:
+                return item
+            item.answer = item.refusal  # it never got in
+        return None
+
+    def _take_item(self) -> Item | None:
+        if self._exhausted or len(self._items) >= self._window:
+            return None
+        call, error = None, None
+        try:
+            call = Call(self._pool, self._command, next(self._source), self._options)
+        except StopIteration:
+            self._exhausted = True
+            return None
+        except Exception as reason:  # of these arguments, or the iterable's own
+            error = reason
+        self._taken += 1
+        item = Item(self._taken, call, error)
+        self._exhausted = error is not None  # raising it ends the whole
+        self._items.append(item)
+        return item
