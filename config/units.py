@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import re
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 from maitred.config.problems import ValueRejected, nearest
@@ -12,13 +12,13 @@ from maitred.config.problems import ValueRejected, nearest
 __all__ = ["DURATION_FORM", "SIZE_FORM", "format_duration", "format_size", "parse_duration", "parse_size"]
 
 _SECONDS = {
-    "us": Decimal("1e-6"),
-    "ms": Decimal("1e-3"),
-    "s": Decimal(1),
-    "m": Decimal(60),
-    "min": Decimal(60),
-    "h": Decimal(3600),
-    "d": Decimal(86400),
+    "us": Fraction(1, 10**6),
+    "ms": Fraction(1, 10**3),
+    "s": Fraction(1),
+    "m": Fraction(60),
+    "min": Fraction(60),
+    "h": Fraction(3600),
+    "d": Fraction(86400),
 }
 _BYTES = {
     "B": 1,
@@ -33,7 +33,10 @@ _BYTES = {
     "TiB": 2**40,
 }
 
-_NUMBER = r"[0-9]{1,15}(?:\.[0-9]{1,15})?"
+MAX_DIGITS = 20
+"""Before the point, and behind it."""
+
+_NUMBER = rf"[0-9]{{1,{MAX_DIGITS}}}(?:\.[0-9]{{1,{MAX_DIGITS}}})?"
 DURATION_PATTERN = rf"^({_NUMBER}) ?({'|'.join(_SECONDS)})?$"
 SIZE_PATTERN = rf"^({_NUMBER}) ?({'|'.join(_BYTES)})?$"
 _DURATION = re.compile(DURATION_PATTERN)
@@ -65,7 +68,7 @@ def parse_duration(value: Any) -> float:
         found = _DURATION.fullmatch(value)
         if found is None:
             raise ValueRejected(value, DURATION_FORM, nearest=_meant(value, _SECONDS))
-        value = float(Decimal(found[1]) * _SECONDS[found[2] or "s"])
+        value = float(Fraction(found[1]) * _SECONDS[found[2] or "s"])
     if not 0 <= value <= MAX_DURATION_S:
         raise ValueRejected(value, DURATION_FORM, reason="out of range")
     return float(value)
@@ -85,8 +88,8 @@ def parse_size(value: Any) -> int:
         found = _SIZE.fullmatch(value)
         if found is None:
             raise ValueRejected(value, SIZE_FORM, nearest=_meant(value, _BYTES))
-        exact = Decimal(found[1]) * _BYTES[found[2] or "B"]
-        if exact != exact.to_integral_value():
+        exact = Fraction(found[1]) * _BYTES[found[2] or "B"]
+        if exact.denominator != 1:
             raise ValueRejected(value, SIZE_FORM, reason="no whole number of bytes")
         size = int(exact)
     if not 0 <= size <= MAX_SIZE_BYTES:
@@ -97,11 +100,12 @@ def parse_size(value: Any) -> int:
 def format_duration(seconds: float) -> str:
     """The shortest way to write it that `parse_duration` reads back to the same number, as "5min"."""
     for unit in ("d", "h", "min", "s", "ms", "us"):
-        count = Decimal(repr(seconds)) / _SECONDS[unit]
-        text = f"{count.normalize():f}{unit}"
-        if count >= 1 and count == count.to_integral_value() and parse_duration(text) == seconds:
-            return text
-    return f"{Decimal(repr(seconds)):f}s" if seconds and not math.isinf(seconds) else "0s"
+        count = Fraction(repr(seconds)) / _SECONDS[unit]
+        if count >= 1 and count.denominator == 1:
+            return f"{count.numerator}{unit}"
+    whole, _, decimals = f"{Decimal(repr(seconds)):f}".partition(".")
+    decimals = decimals[:MAX_DIGITS].rstrip("0")
+    return f"{whole}.{decimals}s" if decimals else f"{whole}s"
 
 
 def format_size(size: int) -> str:
