@@ -3,7 +3,7 @@
     config = load(Path("maitred.toml"), overrides=["pools.general.size=4"])     # or ConfigError, with every problem
     config.pools["general"].timeout_s, config.route("train_model")
     check_adapters(config)                                                      # [] where all of them import
-    show(config), show_toml(config), json_schema()                              # maitred config show, schema
+    show(config), as_toml(config), json_schema()                              # maitred config show, schema
 
 Where a running broker is found on this host is in `maitred.config.rundir`. Nothing here imports the rest of maitred.
 """
@@ -15,7 +15,7 @@ from maitred.config.kinds import Size
 from maitred.config.load import built_in_text, load
 from maitred.config.problems import ConfigError, Problem, ValueRejected
 from maitred.config.schema import BrokerConfig, Config, PoolConfig, route
-from maitred.config.show import show, show_toml
+from maitred.config.show import as_toml, show
 from maitred.config.units import format_duration, format_size, parse_duration, parse_size
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "Problem",
     "Size",
     "ValueRejected",
+    "as_toml",
     "built_in_text",
     "check_adapters",
     "cpus",
@@ -40,5 +41,4 @@ __all__ = [
     "parse_size",
     "route",
     "show",
-    "show_toml",
 ]

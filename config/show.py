@@ -9,7 +9,7 @@ from msgspec import Struct
 from maitred.config.schema import Config, keys_of
 from maitred.config.toml_text import dotted, inline, key
 
-__all__ = ["show", "show_toml"]
+__all__ = ["as_toml", "show"]
 
 
 def show(config: Config) -> dict[str, Any]:
@@ -22,7 +22,7 @@ def show(config: Config) -> dict[str, Any]:
     }
 
 
-def show_toml(config: Config) -> str:
+def as_toml(config: Config) -> str:
     """The same as TOML text, which loads back to the same; expressions have become this host's numbers."""
     shown = show(config)
     sections = [_section(("broker",), shown["broker"])]

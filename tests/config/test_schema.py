@@ -21,11 +21,11 @@ from maitred.config import (
     ConfigError,
     Hardware,
     PoolConfig,
+    as_toml,
     built_in_text,
     json_schema,
     load,
     show,
-    show_toml,
 )
 from maitred.config.schema import keys_of
 from maitred.config.toml_text import inline
@@ -131,7 +131,7 @@ def test_what_is_accepted_is_valid_and_what_is_shown_loads_to_the_same(
     except ConfigError:
         return
     assert _valid(json_schema(), document)
-    again = _load(show_toml(config))
+    again = _load(as_toml(config))
     assert (again.broker, again.pools, again.routing) == (config.broker, config.pools, config.routing)
     assert show(again) == show(config)
 
@@ -148,8 +148,8 @@ def test_show_is_plain_and_for_people() -> None:
 
 
 def test_shown_text_says_where_it_is_from() -> None:
-    assert show_toml(load(None, environ={})).startswith("# from the built-in configuration\n\n[broker]\nclients = ")
-    assert show_toml(_load("[pools.a]")).startswith(f"# from {Path.cwd() / 'my.toml'}\n")
+    assert as_toml(load(None, environ={})).startswith("# from the built-in configuration\n\n[broker]\nclients = ")
+    assert as_toml(_load("[pools.a]")).startswith(f"# from {Path.cwd() / 'my.toml'}\n")
 
 
 def test_the_public_names_are_there() -> None:
