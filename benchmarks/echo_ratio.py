@@ -14,7 +14,6 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import zmq
 
@@ -31,7 +30,7 @@ def echo(message: str) -> dict[str, str]:
 
 
 def proxy(front: str, back: str) -> None:
-    """libzmq's proxy: nothing of it is Python."""
+    """Libzmq's proxy: nothing of it is Python."""
     context = zmq.Context()
     router, dealer = context.socket(zmq.ROUTER), context.socket(zmq.DEALER)
     router.bind(front)
@@ -109,9 +108,7 @@ def main() -> None:
     report(given, times, ratios, noise)
 
 
-def report(
-    given: argparse.Namespace, times: dict[str, list[float]], ratios: list[float], noise: list[float]
-) -> None:
+def report(given: argparse.Namespace, times: dict[str, list[float]], ratios: list[float], noise: list[float]) -> None:
     """Print the medians, the ratio of each block's medians, and the same ratio of the proxy to itself."""
     found = {
         "transport": given.transport,
@@ -128,8 +125,12 @@ def report(
         return
     for name, value in found["p50_us"].items():
         print(f"{name:14} p50 {value:7.1f} µs   p99 {found['p99_us'][name]:7.1f} µs")
-    print(f"maitred / C proxy: {found['ratio_median']:.2f}  (quartiles {[round(q, 2) for q in found['ratio_quartiles']]})")
-    print(f"C proxy / itself:  {found['noise_median']:.2f}  (quartiles {[round(q, 2) for q in found['noise_quartiles']]})")
+    print(
+        f"maitred / C proxy: {found['ratio_median']:.2f}  (quartiles {[round(q, 2) for q in found['ratio_quartiles']]})"
+    )
+    print(
+        f"C proxy / itself:  {found['noise_median']:.2f}  (quartiles {[round(q, 2) for q in found['noise_quartiles']]})"
+    )
 
 
 if __name__ == "__main__":

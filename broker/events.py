@@ -15,7 +15,9 @@ from maitred.broker.core.effects import Note
 
 __all__ = ["EventLog", "make_logger"]
 
-WARNINGS = frozenset({"worker.died", "worker.suspect", "agent.lost", "broker.stalled", "peer.overflow", "pool.degraded"})
+WARNINGS = frozenset(
+    {"worker.died", "worker.suspect", "agent.lost", "broker.stalled", "peer.overflow", "pool.degraded"}
+)
 FLOODS = frozenset(
     {"protocol.error", "protocol.refused", "pool.saturated", "request.expired", "request.duplicate", "reply.unexpected"}
 )

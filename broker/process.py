@@ -17,7 +17,6 @@ from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
-import msgpack
 import msgspec
 import trio
 import zmq
@@ -139,6 +138,8 @@ def _totals(events: EventLog) -> dict[str, int]:
 def _write_post_mortem(shell: Shell, directory: Path, logger: Logger) -> None:
     """Keep the last inputs beside the lock: they replay through the pure core (`broker.core.router`)."""
     path = directory / f"crash-{os.getpid()}.msgpack"
-    inputs = [[now, int(peer.side), peer.route, [bytes(frame) for frame in frames]] for now, peer, frames in shell.inputs]
-    path.write_bytes(msgpack.packb(inputs) or b"")
+    inputs = [
+        [now, int(peer.side), peer.route, [bytes(frame) for frame in frames]] for now, peer, frames in shell.inputs
+    ]
+    path.write_bytes(msgspec.msgpack.encode(inputs))
     logger.error("broker.crashed", inputs=len(inputs), written_to=str(path))

@@ -22,6 +22,7 @@ from maitred.broker.core.router import BrokerCore
 from maitred.broker.core.settings import CoreSettings
 from maitred.broker.outbox import RETRY_S, Outbox
 from maitred.protocol import frames as wire
+from maitred.protocol import limits
 from maitred.transport.errors import HostUnreachable, SocketClosed, WouldBlock
 from maitred.transport.frames import TooManyFrames
 from maitred.transport.pump import Pump
@@ -51,7 +52,12 @@ class Shell:
         self.draining = False
         self.drained = trio.Event()
         self.inputs: deque[tuple[float, Peer, Sequence[Any]]] = deque(maxlen=REMEMBERED_INPUTS)
-        self._pump = Pump([clients, workers], self._receive, on_overlong=self._receive_overlong)
+        self._pump = Pump(
+            [clients, workers],
+            self._receive,
+            on_overlong=self._receive_overlong,
+            max_frames=limits.MAX_FRAMES + 1,  # the ROUTER puts the peer's name in front
+        )
         self._outbox = Outbox()
         self._on_note = on_note
         self._timer = trio.CancelScope()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -15,13 +15,20 @@ from maitred.config import parse_duration
 __all__ = ["call"]
 
 
+Json = Annotated[str, typer.Argument(metavar="[JSON]", help="Arguments, a JSON object; - reads standard input.")]
+Stream = Annotated[
+    bool, typer.Option("--stream", help="Print parts as they come, a line each; the last is the result.")
+]
+Timeout = Annotated[str | None, typer.Option("--timeout", metavar="TIME", help="As 30s or 5min. Default: the pool's.")]
+
+
 def call(
     context: typer.Context,
     pool: Annotated[str, typer.Argument(help="The pool; - lets the broker choose by its routing table.")],
     command: Annotated[str, typer.Argument(help="The command.")],
-    args: Annotated[str, typer.Argument(metavar="[JSON]", help="Arguments, a JSON object; - reads standard input.")] = "{}",
-    stream: Annotated[bool, typer.Option("--stream", help="Print parts as they come, a line each; the last is the result.")] = False,
-    timeout: Annotated[str | None, typer.Option("--timeout", metavar="TIME", help="As 30s or 5min. Default: the pool's.")] = None,
+    args: Json = "{}",
+    stream: Stream = False,
+    timeout: Timeout = None,
 ) -> None:
     """Run one command and print its result as JSON."""
     options: Options = context.obj
@@ -43,7 +50,7 @@ def _arguments(text: str) -> dict[str, Any]:
         fail(f"the arguments are no JSON: {error.msg} at column {error.colno}: {text[:80]!r}", Exit.USAGE)
     if not isinstance(found, dict):
         fail(f'the arguments are a JSON object, as in {{"message": "hello"}}, not {text[:80]!r}', Exit.USAGE)
-    return found
+    return cast("dict[str, Any]", found)
 
 
 def _seconds(timeout: str | None) -> float | None:

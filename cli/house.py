@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 
+import msgspec
 import trio
 
 from maitred.broker.process import Bound
@@ -81,18 +82,13 @@ class House:
             await self._announce(began)
 
     def _start_broker(self) -> None:
-        self._broker, self._bound = start_broker(
-            settings.of_broker(self._config_as_bound(), *self._log, parent=os.getpid())
-        )
-
-    def _config_as_bound(self) -> Config:
-        """Once a port was chosen by the system, a broker that is started again has to come back to the same one."""
-        return self._config.bound_to(self._bound.clients[-1], self._bound.workers[-1]) if self._bound.pid else self._config
+        told = settings.of_broker(self._config, *self._log, parent=os.getpid())
+        if self._bound.pid:  # the system may have chosen the ports: who is started again comes back to them
+            told = msgspec.structs.replace(told, clients=self._bound.clients[-1], workers=self._bound.workers[-1])
+        self._broker, self._bound = start_broker(told)
 
     def _start_agent(self, name: str) -> None:
-        told = settings.of_agent(
-            self._config, name, self._bound.workers[0], self._bound.clients[0], parent=os.getpid()
-        )
+        told = settings.of_agent(self._config, name, self._bound.workers[0], self._bound.clients[0], parent=os.getpid())
         self._agents[name] = start_agent(told)
 
     def _broker_now(self) -> ChildProcess:
@@ -130,7 +126,8 @@ class House:
         with Client(self._bound.clients[0]) as client:
             while True:
                 rows = client.pools()
-                degraded = "; ".join(f"pool {row['name']!r} is degraded: {row['degraded']}" for row in rows if row["degraded"])
+                bad = [row for row in rows if row["degraded"]]
+                degraded = "; ".join(f"pool {row['name']!r} is degraded: {row['degraded']}" for row in bad)
                 if degraded and degraded != said:
                     _say(degraded)
                     said = degraded
@@ -201,5 +198,3 @@ def _describe(code: int) -> str:
 
 def _say(text: str) -> None:
     print(f"maitred: {text}", file=sys.stderr, flush=True)
-
-

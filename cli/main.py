@@ -40,18 +40,22 @@ def _print_version(wanted: bool) -> None:
 def _global_options(  # pyright: ignore[reportUnusedFunction]
     context: typer.Context,
     config: Annotated[
-        Path | None, typer.Option("-c", "--config", help="The configuration file. Default: ./maitred.toml, if there is one.")
+        Path | None,
+        typer.Option("-c", "--config", help="The configuration. Default: ./maitred.toml, if there is one."),
     ] = None,
     override: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: --set pools.general.size=4")
     ] = None,
     endpoint: Annotated[
-        str | None, typer.Option("--endpoint", help="The broker to talk to. Default: $MAITRED_ENDPOINT, or a local one.")
+        str | None,
+        typer.Option("--endpoint", help="The broker to talk to. Default: $MAITRED_ENDPOINT, or a local one."),
     ] = None,
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], typer.Option("-l", "--log-level", help="Of the log, on stderr.")
     ] = "info",
-    log_format: Annotated[Literal["text", "json"], typer.Option("--log-format", help="Of the log, on stderr.")] = "text",
+    log_format: Annotated[
+        Literal["text", "json"], typer.Option("--log-format", help="Of the log, on stderr.")
+    ] = "text",
     _version: Annotated[
         bool | None, typer.Option("--version", help="Print versions and exit.", callback=_print_version, is_eager=True)
     ] = None,

@@ -109,7 +109,7 @@ class ChildProcess:
             finally:
                 os.close(descriptor)
         else:
-            while self._popen.poll() is None:
+            while self._popen.poll() is None:  # noqa: ASYNC110 - there is nothing to wait for but the clock
                 await trio.sleep(POLL_S)
         return self.wait()
 

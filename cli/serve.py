@@ -45,10 +45,12 @@ def pool(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="The pool, as the configuration names it.")],
     connect: Annotated[
-        str | None, typer.Option("--connect", metavar="ENDPOINT", help="Where workers register. Default: a local broker.")
+        str | None,
+        typer.Option("--connect", metavar="ENDPOINT", help="Where workers register. Default: a local broker."),
     ] = None,
     clients: Annotated[
-        str | None, typer.Option("--clients", metavar="ENDPOINT", help="Where context.call calls. Default: a local broker.")
+        str | None,
+        typer.Option("--clients", metavar="ENDPOINT", help="Where context.call calls. Default: a local broker."),
     ] = None,
 ) -> None:
     """Start one pool's agent and its workers on this host, for a broker that runs already."""
@@ -74,4 +76,3 @@ def _refuse_bad_adapters(config: Config, names: list[str]) -> None:
         print(f"maitred: {problem}", file=sys.stderr)
     if problems:
         raise typer.Exit(Exit.USAGE)
-

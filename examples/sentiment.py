@@ -27,4 +27,4 @@ def score_all(texts: list[str], *, context: Context) -> Iterator[dict[str, Any]]
     for number, text in enumerate(texts):
         context.check_cancelled()
         yield {"text": number, "score": score(text)}
-    return {"texts": len(texts)}  # noqa: B901
+    return {"texts": len(texts)}

@@ -1,4 +1,4 @@
-"""For tests of applications: a running broker, pool and client in one line. See `running`; pytest has the fixture `maitred`."""
+"""For tests of applications: a running broker, pool and client in one line (`running`; pytest: the fixture `maitred`)."""
 
 from maitred.testing.house import House, Pool, running
 

@@ -1,9 +1,9 @@
 """A running house for tests: a broker process, an agent with its workers for each pool, and a client. Nothing is faked.
 
-    with running(service) as house:                     # one pool, "general", of one worker
-        house.client.execute("general", "echo", {"message": "hello"})
+with running(service) as house:                     # one pool, "general", of one worker
+house.client.execute("general", "echo", {"message": "hello"})
 
-    with running(general=Pool(service, size=2), neural=other) as house: ...
+with running(general=Pool(service, size=2), neural=other) as house: ...
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -133,8 +133,12 @@ class House:
 
 @contextlib.contextmanager
 def running(
-    service: Service | str | Pool | None = None, /, *, broker: dict[str, Any] | None = None, **pools: Service | str | Pool
-) -> Iterator[House]:
+    service: Service | str | Pool | None = None,
+    /,
+    *,
+    broker: dict[str, Any] | None = None,
+    **pools: Service | str | Pool,
+) -> Generator[House]:
     """Start a broker and its pools, wait until they are ready, and end them afterwards.
 
     Args:

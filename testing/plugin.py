@@ -1,8 +1,8 @@
 """The pytest plugin: the fixture `maitred`, which runs a broker, pools and a client for one test.
 
-    def test_echo(maitred):
-        house = maitred(service)
-        assert house.client.execute("general", "echo", {"message": "hi"}) == {"message": "hi"}
+def test_echo(maitred):
+house = maitred(service)
+assert house.client.execute("general", "echo", {"message": "hi"}) == {"message": "hi"}
 """
 
 from __future__ import annotations

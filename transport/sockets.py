@@ -31,6 +31,9 @@ DEFAULT_MAX_FRAME_BYTES = limits.MAX_MESSAGE_BYTES
 """Bytes in one frame; libzmq cuts off a peer that announces more. It is per frame: `Inbox` bounds the frames. As large as
 a whole message may be, since one value may be all of it: senders check before they send and say what was too large."""
 
+DEALER_MAX_FRAME_BYTES = 4 * 1024**3
+"""The same for what a broker sends, which may be configured to pass on larger messages than the default."""
+
 ROUTER_LINGER_MS = 2000
 """Time for the last answers (a drain's refusals) to leave after closing. libzmq's default is for ever."""
 
@@ -107,7 +110,7 @@ def dealer(
     context: zmq.Context[zmq.Socket[bytes]],
     *,
     hwm: int = DEFAULT_HWM,
-    max_frame_bytes: int = DEFAULT_MAX_FRAME_BYTES,
+    max_frame_bytes: int = DEALER_MAX_FRAME_BYTES,
     linger_ms: int = DEALER_LINGER_MS,
     heartbeat_timeout_ms: int = HEARTBEAT_TIMEOUT_MS,
     zap_domain: str | None = None,

@@ -157,7 +157,7 @@ class Child:
 
     def last_words(self) -> str:
         """The last lines it printed."""
-        return "\n".join(self._tail)
+        return "\n".join(self._tail).encode()[-TAIL_BYTES:].decode(errors="ignore")
 
     # --- its output ---
 

@@ -14,6 +14,7 @@ import contextlib
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import maitred.worker.process as process
@@ -47,9 +48,17 @@ def _preload(told: str) -> str:
     agent, adapter, path = json.loads(told)
     die_with_parent(agent)
     extend_path(path)
-    with contextlib.suppress(Exception):
-        load_service(adapter)
+    with contextlib.suppress(Exception):  # each worker finds it out for itself, and says so
+        for function in load_service(adapter).preloads:
+            _run(function)
     return _why_unforkable()
+
+
+def _run(function: Callable[[], object]) -> None:
+    try:
+        function()
+    except Exception as error:
+        print(f"maitred: preload: {error}", file=sys.stderr, flush=True)
 
 
 def _why_unforkable() -> str:

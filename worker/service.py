@@ -112,6 +112,7 @@ class Service:
     def __init__(self) -> None:
         self._commands: dict[str, Command] = {}
         self._startups: list[Startup] = []
+        self._preloads: list[Callable[[], object]] = []
 
     @property
     def commands(self) -> Mapping[str, Command]:
@@ -122,6 +123,11 @@ class Service:
     def startups(self) -> tuple[Startup, ...]:
         """The startup functions, in the order registered."""
         return tuple(self._startups)
+
+    @property
+    def preloads(self) -> tuple[Callable[[], object], ...]:
+        """The preload functions, in the order registered."""
+        return tuple(self._preloads)
 
     @property
     def needs_trio(self) -> bool:
@@ -158,6 +164,21 @@ class Service:
             return self._add(function, target, options)
 
         return register
+
+    def preload(self, function: F) -> F:
+        """Register what runs once for all workers of a pool, before they are forked: imports that take long.
+
+        The function takes nothing. It must start no thread and open no GPU, file or connection: none survives a fork.
+        What it raises is printed, and no more: the pool starts without it. Where workers are spawned it does not run.
+
+        Raises:
+            TypeError: it takes arguments, is async, or streams.
+        """
+        label = _label(function)
+        if inspect.signature(function).parameters or _kind_of(function) is not Kind.SYNC:
+            raise TypeError(f"@service.preload: {label} must be a plain function that takes nothing")
+        self._preloads.append(function)
+        return function
 
     def startup(self, function: F) -> F:
         """Register what runs once per process, before it takes requests: load the model here.

@@ -36,7 +36,7 @@ class Requests:
             self._state.note("request.duplicate", request=message.id)
             return
         pool = self._find_pool(client, message)
-        if pool is None or not self._may_enter(client, message, pool):
+        if pool is None or not self._may_enter(client, message, body, pool):
             return
         request = self._make(client, key, message, body, pool, now)
         self._state.requests[key] = request
@@ -56,9 +56,15 @@ class Requests:
             self._state.refuse(client.peer, message.id, Code.UNKNOWN_POOL, text, details)
         return pool
 
-    def _may_enter(self, client: Client, message: messages.Request, pool: Pool) -> bool:
+    def _may_enter(self, client: Client, message: messages.Request, body: Sequence[Any], pool: Pool) -> bool:
         if self._state.draining:
             self._unavailable(client, message.id, pool, "draining", "the broker is shutting down")
+            return False
+        size, limit = sum(len(frame) for frame in body), self._state.settings.max_message_bytes
+        if size > limit:
+            text = f"the arguments take {size} bytes; this broker accepts {limit}"
+            details = {"size": size, "limit": limit, "what": "arguments"}
+            self._state.refuse(client.peer, message.id, Code.PAYLOAD_TOO_LARGE, text, details)
             return False
         commands = pool.commands
         if commands and message.command not in commands:
@@ -197,12 +203,15 @@ class Requests:
             return
         if request.worker is None:
             request.pool.queue.remove(request)
-            self._close(request)
-            text = f"{request.command!r} was cancelled before it began"
-            self._state.refuse(request.peer, request_id, Code.CANCELLED, text, {"outcome": "removed"})
+            self._end_cancelled(request)
         elif not request.cancelled:
             request.cancelled = True
             self._tell_worker(request.worker, request.key, "cancelled")
+
+    def _end_cancelled(self, request: Request) -> None:
+        self._close(request)
+        text = f"{request.command!r} was cancelled before it began"
+        self._state.refuse(request.peer, request.key[1], Code.CANCELLED, text, {"outcome": "removed"})
 
     def grant(self, client: Client, message: messages.Grant) -> None:
         """The reader of a stream has room: tell the worker, or remember it for the dispatch."""
@@ -237,6 +246,9 @@ class Requests:
 
     def requeue(self, request: Request) -> None:
         """Put a request back that its worker never began: it keeps its place, and the attempt does not count."""
+        if request.cancelled:
+            self._end_cancelled(request)
+            return
         self._take_from_worker(request)
         request.pool.queue.give_back(request)
 

@@ -80,8 +80,7 @@ class BrokerCore:
             case Worker() as worker:
                 self._workers.unreachable(worker, message, now)
             case Control(worker=worker):
-                self.state.parties.pop(peer, None)
-                worker.control = None
+                self._workers.lose_control(worker, peer, message)
             case Agent() as agent:
                 self._workers.lose_agent(agent)
             case None:

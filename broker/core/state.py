@@ -9,7 +9,7 @@ from maitred.broker.core.deadlines import Deadlines
 from maitred.broker.core.effects import Effect, Note, Peer, Send
 from maitred.broker.core.model import Agent, Client, Key, Pool, Request, Worker
 from maitred.broker.core.settings import CoreSettings
-from maitred.protocol import messages
+from maitred.protocol import limits, messages
 from maitred.protocol.body import encode_body
 from maitred.protocol.errors import Code
 
@@ -62,4 +62,4 @@ class State:
     ) -> None:
         """Answer with an error. None-valued details are left out: what is not known is not said."""
         known = {key: value for key, value in (details or {}).items() if value is not None}
-        self.send(peer, messages.Error(request_id, code, text), encode_body(known))
+        self.send(peer, messages.Error(request_id, code, text[: limits.MAX_TEXT_CHARS]), encode_body(known))

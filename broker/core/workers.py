@@ -29,6 +29,10 @@ class Workers:
         if pool is None:
             self._refuse(peer, f"no pool {message.pool!r}; there are: {', '.join(sorted(self._state.pools))}")
             return
+        party = self._state.parties.get(peer)
+        if party is not None and not (isinstance(party, Worker) and party.id == message.worker):
+            self._refuse(peer, "this connection is already that of another worker, or of an agent")
+            return
         worker = self._state.workers.get(message.worker)
         if worker is None:
             worker = self._enrol(peer, message, pool, now)
@@ -85,6 +89,9 @@ class Workers:
         if worker.token != message.token:
             self._refuse(peer, "the token is not that of the worker's registration")
             return
+        if isinstance(self._state.parties.get(peer), Worker | Agent):
+            self._refuse(peer, "ATTACH belongs on a second connection")
+            return
         if worker.control is not None:
             self._state.parties.pop(worker.control, None)
         worker.control = peer
@@ -97,6 +104,9 @@ class Workers:
         pool = self._state.pools.get(message.pool)
         if pool is None:
             self._refuse(peer, f"no pool {message.pool!r}; there are: {', '.join(sorted(self._state.pools))}")
+            return
+        if isinstance(self._state.parties.get(peer), Worker | Control):
+            self._refuse(peer, "this connection is already that of a worker")
             return
         old = self._state.agents.get(message.agent)
         agent = Agent(message.agent, pool, peer, message.host, message.pid, now)
@@ -241,6 +251,13 @@ class Workers:
         return messages.Certificate(
             "heartbeat", worker=worker.id.hex(), pid=worker.pid, host=worker.host, served=worker.served
         )
+
+    def lose_control(self, worker: Worker, peer: Peer, message: messages.Message) -> None:
+        """Its second connection is closed: what was to be said there is said on the first."""
+        self._state.parties.pop(peer, None)
+        worker.control = None
+        if isinstance(message, messages.WorkerCancel | messages.WorkerGrant):
+            self._state.send(worker.peer, message)
 
     def unreachable(self, worker: Worker, message: messages.Message, now: float) -> None:
         """Its connection is closed. An undelivered order never began; the rest waits for word of the worker."""

@@ -347,3 +347,62 @@ def test_tables_tell_the_truth() -> None:
     ((reply, _),) = bench.say(client, m.Query(2, "pools"))
     assert isinstance(reply, m.Reply)
     assert details(bench.say(client, m.Query(3, "secrets"))[0])[0] == "invalid_argument"
+
+
+def test_a_cancelled_request_that_its_worker_never_began_is_not_run_elsewhere() -> None:
+    bench = Bench()
+    client, first = bench.client(), bench.worker(100, 2)
+    for number in (1, 2):
+        bench.tell(client, m.Request(number, POOL, "safe"), b"")
+    bench.tell(client, m.Cancel(2))
+    second = bench.worker(200)
+    bench.tell(first, m.WorkerReply(id128(7), 1, 1), b"")
+    bench.take(client)
+    bench.tell(first, m.Leave())
+    code, more = details(bench.take(client)[0])
+    assert (code, more["outcome"]) == ("cancelled", "removed")
+    assert not bench.orders(second)
+
+
+def test_a_sentence_that_is_too_long_for_the_wire_is_cut() -> None:
+    bench = Bench(pools=[PoolSettings(f"{number:0120}") for number in range(60)], route=lambda _: None)
+    client = bench.client()
+    (answer,) = bench.say(client, m.Request(1, "nowhere", "echo"), b"")
+    assert details(answer)[0] == "unknown_pool"
+
+
+def test_a_connection_is_that_of_one_worker_only() -> None:
+    bench = Bench()
+    worker = bench.worker(100)
+    bench.take(worker)
+    for message in (
+        m.Register(id128(300), id128(301), POOL, 1, []),
+        m.Attach(id128(100), id128(101)),
+        m.Agent(id128(400), POOL),
+    ):
+        ((answer, _),) = bench.say(worker, message)
+        assert isinstance(answer, m.Error)
+        assert answer.code == "protocol_error"
+    client = bench.client()
+    bench.tell(client, m.Request(1, POOL, "echo"), b"")
+    assert len(bench.orders(worker)) == 1
+
+
+def test_a_cancel_that_finds_the_control_connection_dead_takes_the_other() -> None:
+    bench = Bench()
+    client, worker, control = bench.client(), bench.worker(100), bench.peer(Side.WORKERS)
+    bench.tell(control, m.Attach(id128(100), id128(101)))
+    bench.tell(client, m.Request(1, POOL, "echo"), b"")
+    bench.take(worker)
+    bench.tell(client, m.Cancel(1))
+    cancel = next(message for message, _ in bench.take(control) if isinstance(message, m.WorkerCancel))
+    bench.perform(bench.core.undeliverable(control, cancel, bench.now))
+    assert [message for message, _ in bench.take(worker)] == [cancel]
+
+
+def test_arguments_over_the_limit_are_refused_by_the_broker_too() -> None:
+    bench = Bench(max_message_bytes=10)
+    client = bench.client()
+    (answer,) = bench.say(client, m.Request(1, POOL, "echo"), b"x" * 11)
+    code, more = details(answer)
+    assert (code, more["size"], more["limit"]) == ("payload_too_large", 11, 10)

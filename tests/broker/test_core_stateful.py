@@ -42,6 +42,9 @@ class CoreMachine(RuleBasedStateMachine):
         self.sent: dict[Key, m.Request] = {}
         self.answers: dict[Key, list[Any]] = {}
         self.begun: set[Key] = set()
+        self.unclear: set[Key] = set()  # nobody can tell whether these were begun
+        self.cancelled: set[Key] = set()
+        self.untold = False  # a worker died and nobody said so: what the broker gives it meanwhile is unclear too
         self.gone: set[bytes] = set()
         self.count = 0
         self.client_arrives()
@@ -60,6 +63,9 @@ class CoreMachine(RuleBasedStateMachine):
             for message, _ in self.bench.take(peer):
                 if isinstance(message, m.Reply | m.Error):
                     assert message.id >= 0
+                    key = (id128(number), message.id)
+                    if isinstance(message, m.Error) and message.code == "worker_lost":
+                        assert self.untold or key in self.begun | self.unclear, "lost with a worker that never began it"
                     self.answers.setdefault((id128(number), message.id), []).append(message)
         for worker in self.workers:
             for message, _ in self.bench.take(worker.peer):
@@ -77,6 +83,7 @@ class CoreMachine(RuleBasedStateMachine):
         assert order.timeout > 0, "expired work was dispatched"
         assert not self.answers.get(key), "work was dispatched after its answer"
         assert key in self.sent
+        assert key not in self.cancelled, "what its client wants no more was begun"
         for other in self.workers:
             assert all((o.client, o.id) != key for o in other.given), "a request is on two workers"
         assert key not in self.begun or self.sent[key].command == "safe", "work was begun twice"
@@ -162,6 +169,7 @@ class CoreMachine(RuleBasedStateMachine):
                 if id128(number) == client_id:
                     self.bench.tell(peer, m.Cancel(request_id))
             self.collect()
+            self.cancelled.add((client_id, request_id))
 
     # --- rules: going, and trouble ---
 
@@ -173,6 +181,8 @@ class CoreMachine(RuleBasedStateMachine):
             died = m.Died(id128(worker.number), m.Certificate(cause), begun)
             self.bench.tell(worker.agent, died)
             self.collect()
+        else:
+            self.untold = True
 
     @rule(which=st.integers(0, 3))
     def worker_dies(self, which: int) -> None:
@@ -193,6 +203,7 @@ class CoreMachine(RuleBasedStateMachine):
         if which < len(self.workers):
             worker = self.workers[which]
             if not keeps:
+                self.unclear.update((order.client, order.id) for order in worker.given[1:])
                 worker.given = worker.given[:1]
             holds = [(order.client, order.id) for order in worker.given]
             worker.peer = self.bench.worker(worker.number, 2, holds=holds)
@@ -203,6 +214,7 @@ class CoreMachine(RuleBasedStateMachine):
     def order_is_undeliverable(self, which: int) -> None:
         if which < len(self.workers) and self.workers[which].given:
             worker = self.workers[which]
+            self.unclear.update((order.client, order.id) for order in worker.given)
             order = worker.given.pop()
             self.bench.perform(self.bench.core.undeliverable(worker.peer, order, self.bench.now))
             if worker.agent not in self.agents:
@@ -233,6 +245,7 @@ class CoreMachine(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([5.0, 30.0]))
     def silence(self, seconds: float) -> None:
         """Nobody beats for long: workers without an agent are given up, those with one are fenced."""
+        self.unclear.update((order.client, order.id) for worker in self.workers for order in worker.given)
         self.bench.advance(seconds)
         known = {worker.id for worker in self.bench.core.state.workers.values()}
         self.workers = [w for w in self.workers if id128(w.number) in known]

@@ -42,7 +42,7 @@ def hold_interpreter(seconds: int) -> str:
 @service.command
 def count(n: int) -> Iterator[int]:
     yield from range(n)
-    return n  # noqa: B901 - the result of a stream
+    return n
 
 
 @service.command
@@ -133,7 +133,7 @@ async def acall_other(pool: str, text: str, *, context: Context) -> Any:
 @asynchronous.command("plain")
 def plain_in_trio(n: int) -> Iterator[int]:
     yield from range(n)
-    return "done"  # noqa: B901
+    return "done"
 
 
 broken = Service()

@@ -157,15 +157,23 @@ def test_no_worker_outlives_its_agent(maitred: Callable[..., House]) -> None:
 
 
 def test_an_agent_killed_while_its_workers_hold_the_interpreter_takes_them_along(maitred: Callable[..., House]) -> None:
-    house = maitred(f"{APP}service")
+    house = maitred(f"{APP}service", broker=QUICK)
     pid = psutil.Process(house.client.execute("general", "pid"))
-    caller = threading.Thread(target=lambda: pytest.raises(MaitredError, house.client.execute, "general",
-                                                           "hold_interpreter", {"seconds": 60}, timeout=5))  # fmt: skip
+    caught: list[MaitredError] = []
+
+    def call() -> None:
+        try:
+            house.client.execute("general", "hold_interpreter", {"seconds": 60}, timeout=10)
+        except MaitredError as error:
+            caught.append(error)
+
+    caller = threading.Thread(target=call)
     caller.start()
     until(lambda: any(row["state"] == "busy" for row in house.client.workers()))
     house.agents["general"].kill()
     until(lambda: not alive(pid), 2.0)
-    caller.join(10)
+    caller.join(5)
+    assert isinstance(caught[0], WorkerLost)
 
 
 def test_a_killed_broker_leaves_no_request_waiting(maitred: Callable[..., House]) -> None:

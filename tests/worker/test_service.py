@@ -196,3 +196,14 @@ def test_the_public_surface() -> None:
 def test_importing_it_is_cheap() -> None:
     program = "import maitred.worker, sys; print([m for m in ('trio', 'zmq', 'numpy', 'asyncio') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_what_is_to_be_preloaded_takes_nothing() -> None:
+    service = Service()
+
+    @service.preload
+    def imports() -> None: ...
+
+    assert service.preloads == (imports,)
+    with pytest.raises(TypeError, match="takes nothing"):
+        service.preload(lambda context: None)

@@ -41,6 +41,7 @@ _MODULES = ("numpy", "sklearn.datasets", "sklearn.metrics", "sklearn.model_selec
 service = Service()
 
 
+@service.preload
 def preload() -> None:
     """Import the heavy libraries now (seconds, with PyTorch): in a fork server, so that its workers have them at once.
 

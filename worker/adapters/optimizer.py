@@ -47,6 +47,7 @@ _MODULES = (
 service = Service()
 
 
+@service.preload
 def preload() -> None:
     """Import the heavy libraries now (a second or two): in a fork server, so that its workers have them at once.
 
