@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from maitred.client import errors
-from maitred.client.asynchronous import AsyncClient
 from maitred.client.futures import RequestFuture
 from maitred.client.sync import Client
 
+if TYPE_CHECKING:
+    from maitred.client.asynchronous import AsyncClient
+
 __all__ = ["AsyncClient", "Client", "RequestFuture", "errors"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import `AsyncClient` when it is asked for: half of a small script's start would go into anyio and trio."""
+    if name == "AsyncClient":
+        from maitred.client.asynchronous import AsyncClient
+
+        return AsyncClient
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

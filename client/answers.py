@@ -134,6 +134,26 @@ class AsyncStream(_Dropped):
             self._taken = 0
 
 
+class _Arrivals:
+    """A plan, and a way to wait for its next answer. The sinks hold this, and not the map, which can thus be dropped."""
+
+    def __init__(self, plan: MapPlan) -> None:
+        self.plan = plan
+        self._came: anyio.Event | None = None
+
+    def take(self, item: Item, answer: Answer) -> None:
+        self.plan.arrived(item, answer, time.monotonic())
+        if self._came is not None:
+            self._came.set()
+
+    async def wait(self) -> None:
+        """Wait for the next one, or until the plan has something to send."""
+        self._came = anyio.Event()
+        wake_at = self.plan.wake_at
+        with anyio.move_on_after(None if wake_at is None else max(0.0, wake_at - time.monotonic())):
+            await self._came.wait()
+
+
 class AsyncMap(_Dropped):
     """The results of many requests in order: `async for value in client.map(…)`.
 
@@ -143,7 +163,7 @@ class AsyncMap(_Dropped):
     def __init__(self, link: AsyncLink, origin: Origin, plan: MapPlan) -> None:
         super().__init__(link, origin)
         self._plan = plan
-        self._came = anyio.Event()
+        self._arrivals = _Arrivals(plan)
 
     async def __anext__(self) -> Any:
         plan = self._plan
@@ -154,7 +174,7 @@ class AsyncMap(_Dropped):
                     await anyio.lowlevel.checkpoint()
                     return plan.take()
                 if not plan.finished:
-                    await self._await_arrival()
+                    await self._arrivals.wait()
         except BaseException:
             self.close()
             raise
@@ -170,19 +190,9 @@ class AsyncMap(_Dropped):
             assert item.call is not None
             item.under_way = next(self._origin.numbers)
             try:
-                await self._link.send(item.call, item.under_way, functools.partial(self._take, item))
+                await self._link.send(item.call, item.under_way, functools.partial(self._arrivals.take, item))
             except MaitredError as error:
-                self._take(item, refusal(error))
-
-    def _take(self, item: Item, answer: Answer) -> None:
-        self._plan.arrived(item, answer, time.monotonic())
-        self._came.set()
-
-    async def _await_arrival(self) -> None:
-        self._came = anyio.Event()
-        wake_at = self._plan.wake_at
-        with anyio.move_on_after(None if wake_at is None else max(0.0, wake_at - time.monotonic())):
-            await self._came.wait()
+                self._arrivals.take(item, refusal(error))
 
 
 class AsyncRequest:

@@ -65,7 +65,7 @@ class AsyncLink:
             raise Unavailable(str(error), reason="no_broker", address=endpoint) from None
         self._dealer = AnyioDealer(socket)
         self._pushing = False
-        self._moved = anyio.Event()  # set, and replaced, whenever WELCOME came or a message left
+        self._moved: anyio.Event | None = None  # while someone waits: set when WELCOME came or a message left
         self._kick = anyio.Event()
         self._alarms: list[tuple[float, int, Callable[[], None]]] = []
         self._alarm_numbers = itertools.count()
@@ -144,6 +144,7 @@ class AsyncLink:
             except SocketClosed:
                 return False
             del outgoing[0]
+            self._pulse()
         return not outgoing
 
     def call_at(self, at: float, action: Callable[[], None]) -> None:
@@ -238,11 +239,13 @@ class AsyncLink:
         now = time.monotonic()
         if now >= until:
             return False
-        moved = self._moved
+        if self._moved is None:
+            self._moved = anyio.Event()
         with anyio.move_on_after(until - now):
-            await moved.wait()
+            await self._moved.wait()
         return True
 
     def _pulse(self) -> None:
-        self._moved.set()
-        self._moved = anyio.Event()
+        if self._moved is not None:
+            self._moved.set()
+            self._moved = None

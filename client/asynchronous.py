@@ -182,6 +182,10 @@ class AsyncClient:
         """One row a worker, as `maitred workers --json` has them."""
         return await self._query("workers")
 
+    async def broker(self) -> dict[str, Any]:
+        """The broker itself: the "broker" of `maitred status --json`."""
+        return await self._query("broker")
+
     async def _query(self, what: str) -> Any:
         link, request_id, mailbox = self._open_link(), next(self._origin.numbers), Mailbox()
         try:

@@ -81,6 +81,12 @@ class Channel(Link):
         if self.exchange.abandon(request_id) and self.intact:
             self.flush()
 
+    def close_unless_busy(self) -> bool:
+        """Close it for its thread, which is not in here; False where it is, and closes it itself."""
+        if not self.busy:
+            self.close()
+        return not self.busy
+
     def in_use(self) -> bool:
         """Whether the caller must keep out: another thread's or process's, or this thread is in here already."""
         return self.busy or self.thread != threading.get_ident() or self.pid != os.getpid()

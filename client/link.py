@@ -6,7 +6,6 @@ to be thrown away, as the rest of that message would be taken for the head of th
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import threading
@@ -14,7 +13,7 @@ import time
 
 import zmq
 
-from maitred.client.errors import MaitredError, RequestCancelled, Unavailable
+from maitred.client.errors import RequestCancelled, Unavailable
 from maitred.client.exchange import Exchange
 from maitred.client.origin import Origin
 from maitred.client.wake import Wake
@@ -133,6 +132,8 @@ class Link:
             except WouldBlock:
                 self._intact = True
                 return False
+            except SocketClosed:
+                return False
             del outgoing[0]
             self._intact = True
         return True
@@ -151,8 +152,7 @@ class Link:
         if self.pid == os.getpid():
             if self._intact:
                 self.connection.bye()
-                with contextlib.suppress(MaitredError, SocketClosed, zmq.ZMQError):  # nobody may be there to be told
-                    self.flush()
+                self.flush()  # nobody may be there to be told
             self._socket.close(linger=CLOSE_LINGER_MS if self._intact else 0)
 
     def _receive(self) -> None:

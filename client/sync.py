@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import zmq
 
-from maitred.client.background import Background, Ticket
+from maitred.client.background import CLOSE_PATIENCE_S, Background, Ticket
 from maitred.client.calls import (
     DEFAULT_CONNECT_TIMEOUT_S,
     QUERY_TIMEOUT_S,
@@ -34,6 +34,9 @@ from maitred.client.origin import Origin
 from maitred.client.wake import Wake
 from maitred.protocol import limits
 from maitred.protocol.client import PartArrived
+
+CLOSE_POLL_S = 0.01
+"""How often `close` looks whether the threads that were amid a call have left it. They say so besides."""
 
 _INHERITED: list[object] = []
 """What a fork copied of its parent's connections. Kept for good: to free it would be to use the parent's sockets."""
@@ -202,6 +205,10 @@ class Client:
         """One row a worker, as `maitred workers --json` has them."""
         return self._query("workers")
 
+    def broker(self) -> dict[str, Any]:
+        """The broker itself: the "broker" of `maitred status --json`."""
+        return self._query("broker")
+
     def close(self) -> None:
         """End all connections; what other threads and futures wait for is stopped: `RequestCancelled`. Repeatable."""
         if self._origin.pid != os.getpid():
@@ -213,12 +220,14 @@ class Client:
             self._closing.set()
             channels, background = list(self._channels), self._background
         amid = background is not None and not background.close()
-        for channel in channels:
-            if not channel.busy:
-                channel.close()
-            else:  # its thread was woken, and closes it; unless that is this thread: a signal handler amid a call
-                amid = amid or channel.thread == threading.get_ident()
-        if not amid:
+        busy = [channel for channel in channels if not channel.close_unless_busy()]  # their threads were woken
+        give_up = time.monotonic() + CLOSE_PATIENCE_S
+        while any(channel.busy for channel in busy) and time.monotonic() < give_up:
+            if any(channel.busy and channel.thread == threading.get_ident() for channel in busy):
+                amid = True  # this thread's own, beneath us: a signal handler closes the client amid a call
+                break
+            self._left.wait(CLOSE_POLL_S)
+        if not amid and not any(channel.busy for channel in busy):
             self._context.term()
 
     # --- below: calls ---
@@ -301,6 +310,7 @@ class Client:
         self._lock = threading.Lock()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._closing = Wake()
+        self._left = threading.Event()
         self._local = threading.local()
         self._channels: weakref.WeakSet[Channel] = weakref.WeakSet()
         self._background: Background | None = None
@@ -339,12 +349,18 @@ class Client:
 
     def _leave(self, channel: Channel) -> bool:
         channel.abandon_left()
-        channel.busy = False
         if self._closing.raised or not channel.intact:
-            channel.close()
-            if getattr(self._local, "channel", None) is channel:
-                del self._local.channel
+            self._drop(channel)
+        channel.busy = False
+        if self._closing.raised:  # asked again after it was marked: `close` asks the other way round
+            self._drop(channel)
         return False
+
+    def _drop(self, channel: Channel) -> None:
+        channel.close()
+        if getattr(self._local, "channel", None) is channel:
+            del self._local.channel
+        self._left.set()
 
     def _connect(self, call: Call | None) -> Channel:
         with self._lock:

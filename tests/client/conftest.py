@@ -22,14 +22,15 @@ from maitred.protocol.body import decode_body, encode_body
 from maitred.transport import endpoints, sockets
 
 WITHIN_S = 5.0
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 
-COMMANDS = ("echo", "parts", "fail", "hang", "options", "later")
+COMMANDS = ("echo", "parts", "fail", "hang", "maybe", "options", "later")
 
 
 class Site:
     """A broker with one worker whose commands are: echo, parts, fail, hang (until cancelled), options (of the request).
 
-    `later` is answered when the next request of another kind is.
+    `maybe` hangs if told to and is echo if not; `later` is answered when the next request of another kind is.
     """
 
     def __init__(self, max_queue: int = 1000, slots: int = 64) -> None:
@@ -56,7 +57,7 @@ class Site:
     def start_broker(self) -> None:
         """Another broker each time, at the same address."""
         ready, self._stop_broker = threading.Event(), threading.Event()
-        settings_ = replace(settings(pools=[self._pool]), epoch=os.urandom(16))
+        settings_ = replace(settings(pools=[self._pool]), epoch=os.urandom(16), max_message_bytes=MAX_MESSAGE_BYTES)
         self._broker_thread = threading.Thread(target=trio.run, args=(self._serve, settings_, ready, self._stop_broker))
         self._broker_thread.start()
         assert ready.wait(WITHIN_S)
@@ -90,10 +91,14 @@ class Site:
         socket = sockets.dealer(self.context, linger_ms=0)
         endpoints.connect(socket, self.workers)
         register = m.Register(id128(1), id128(2), POOL, self._slots, [m.CommandInfo(name) for name in COMMANDS])
+        beat_at = 0.0
         while not self._stop.is_set():
             if self._reregister.is_set() and socket.poll(20, zmq.POLLOUT):
                 self._reregister.clear()
                 socket.send_multipart(frames.encode(register))
+            if time.monotonic() >= beat_at and socket.poll(0, zmq.POLLOUT):
+                beat_at = time.monotonic() + 0.5
+                socket.send_multipart(frames.encode(m.Heartbeat()))
             if not socket.poll(20):
                 continue
             message, body = frames.to_worker.decode(socket.recv_multipart())
@@ -120,7 +125,7 @@ class Site:
     def _work(self, order: m.Dispatch, body: list[bytes]) -> Iterator[list[bytes]]:
         who = (order.client, order.id, order.attempt)
         args = decode_body(body)
-        if order.command == "echo":
+        if order.command == "echo" or (order.command == "maybe" and not args.get("hang")):
             yield frames.encode(m.WorkerReply(*who), encode_body(args))
         elif order.command == "parts":
             for number in range(args["n"]):

@@ -59,8 +59,9 @@ def test_each_mistake_has_its_exception_and_the_connection_stays(client: Client)
     with pytest.raises(EncodeError) as encode:
         client.execute(POOL, "echo", {"a": [object()]})
     assert encode.value.path == "a[0]"
-    with pytest.raises(PayloadTooLarge):
-        client.execute(POOL, "echo", {"a": memoryview(bytearray(300 * 1024 * 1024))})
+    with pytest.raises(PayloadTooLarge) as large:
+        client.execute(POOL, "echo", {"a": memoryview(bytearray(5 * 1024 * 1024))})
+    assert large.value.limit == 4 * 1024 * 1024
     with pytest.raises(RemoteError, match="in the worker"):
         client.execute(POOL, "fail")
     assert client.execute(POOL, "echo", {"still": "usable"}) == {"still": "usable"}
@@ -102,13 +103,26 @@ def test_tables(client: Client) -> None:
     assert client.workers()[0]["state"] in {"idle", "busy"}
 
 
-def test_a_forked_child_calls_with_a_client_of_its_own(client: Client) -> None:
+def test_options_reach_the_broker(client: Client) -> None:
+    assert client.execute(POOL, "options") == {"idempotent": None, "attempts": 3}
+    assert client.execute(POOL, "options", retries=4) == {"idempotent": True, "attempts": 5}
+    assert client.execute(POOL, "options", idempotent=False) == {"idempotent": False, "attempts": 3}
+
+
+def test_each_error_comes_within_milliseconds(client: Client) -> None:
     client.execute(POOL, "echo")
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os._exit(0 if client.execute(POOL, "echo", {"x": 1}, timeout=5) == {"x": 1} else 1)
-        finally:
-            os._exit(2)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    for command, kind in (("ecko", UnknownCommand), ("fail", RemoteError)):
+        took: list[float] = []
+        for _ in range(5):
+            started = time.monotonic()
+            with pytest.raises(kind):
+                client.execute(POOL, command)
+            took.append(time.monotonic() - started)
+        assert min(took) < 0.02
+
+
+def test_a_single_call_needs_no_thread(client: Client) -> None:
+    before = threading.enumerate()
     client.execute(POOL, "echo")
+    list(client.stream(POOL, "parts", {"n": 3}))
+    assert threading.enumerate() == before
