@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from types import FrameType
 
 import msgspec
 import trio
@@ -186,8 +187,12 @@ def run_house(config: Config, log_level: str, log_format: str) -> int:
 def run_agent(told: AgentSettings) -> int:
     """Run one agent until a signal; returns the exit code."""
     process = start_agent(told)
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        process.terminate()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: process.terminate())
+        signal.signal(number, end)
     code = process.wait()
     return Exit.FINE if code == 0 else Exit.FAILED
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from maitred.cli.output import Exit, fail, report
 from maitred.client import Client
 from maitred.client.errors import MaitredError
 from maitred.config import Config, ConfigError, load
+from maitred.config.rundir import read_connection
 
 __all__ = ["Options", "load_config", "talking_to_broker"]
 
@@ -39,11 +41,20 @@ def load_config(options: Options) -> Config:
         raise typer.Exit(Exit.USAGE) from None
 
 
+def _endpoint(options: Options) -> str | None:
+    """Where the broker is: as said, or in the environment, or by the configuration; None: a client looks for itself."""
+    if options.endpoint or os.environ.get("MAITRED_ENDPOINT") or options.config is None:
+        return options.endpoint
+    broker = load_config(options).broker
+    found = read_connection(broker.run_dir)
+    return found.clients[0] if found is not None and found.clients else broker.clients
+
+
 @contextlib.contextmanager
-def talking_to_broker(options: Options) -> Iterator[Client]:
+def talking_to_broker(options: Options) -> Generator[Client]:
     """A client of the broker that the user means; what goes wrong is put into words and ends the command."""
     try:
-        with Client(options.endpoint) as client:
+        with Client(_endpoint(options)) as client:
             yield client
     except MaitredError as error:
         report(error)

@@ -8,7 +8,7 @@ import enum
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import typer
 from rich.console import Console
@@ -36,7 +36,7 @@ def as_json(value: Any, *, indent: int | None = None) -> str:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, bytes | bytearray | memoryview):
-        return base64.b64encode(value).decode()
+        return base64.b64encode(cast("bytes", value)).decode()
     if isinstance(value, datetime.datetime):
         return value.isoformat()
     if hasattr(value, "tolist"):
@@ -73,8 +73,6 @@ def _cell(key: str, value: Any) -> str:
         return f"{value / 1e6:,.0f} MB"
     if isinstance(value, float):
         return f"{value:.3g} s" if value < 100 else f"{value:,.0f} s"
-    if isinstance(value, list):
-        return ", ".join(str(item) for item in value)
     return str(value)
 
 
@@ -97,7 +95,7 @@ def report(error: MaitredError) -> NoReturn:
 def _hints(details: Mapping[str, Any]) -> Iterable[str]:
     if details.get("suggestion"):
         yield f"suggestion: {details['suggestion']}"
-    certificate = details.get("certificate") or {}
+    certificate = cast("dict[str, Any]", details.get("certificate") or {})
     for key in ("cause", "signal", "exit_code", "pid", "age", "served"):
         if certificate.get(key) is not None:
             yield f"{key}: {certificate[key]}"

@@ -102,7 +102,9 @@ class ChildProcess:
 
     async def ended(self) -> int:
         """Wait for its end, under trio; returns the exit code."""
-        if hasattr(os, "pidfd_open"):
+        if self._popen.poll() is not None:  # somebody else waited for it too, and the kernel has forgotten it
+            await trio.lowlevel.checkpoint()
+        elif hasattr(os, "pidfd_open"):
             descriptor = os.pidfd_open(self.pid)
             try:
                 await trio.lowlevel.wait_readable(descriptor)

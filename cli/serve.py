@@ -8,20 +8,17 @@ from typing import Annotated
 
 import typer
 
-from maitred.broker.process import run as run_broker
-from maitred.cli import settings
 from maitred.cli.options import Options, load_config
 from maitred.cli.output import Exit, fail
 from maitred.config import Config, check_adapters
 from maitred.config.rundir import BrokerRunning, RunDirError, discover_endpoint, discover_workers_endpoint
-from maitred.transport.errors import TransportError
 
 __all__ = ["broker", "pool", "up"]
 
 
 def up(context: typer.Context) -> None:
     """Start a broker and one agent per pool, and keep them running. Ctrl-C or SIGTERM drains; a second one forces."""
-    from maitred.cli.house import run_house  # here: only this command needs trio and the client together
+    from maitred.cli.house import run_house
 
     options: Options = context.obj
     config = load_config(options)
@@ -31,6 +28,10 @@ def up(context: typer.Context) -> None:
 
 def broker(context: typer.Context) -> None:
     """Start the broker alone; workers register from elsewhere."""
+    from maitred.broker.process import run as run_broker  # here and below: `maitred call` should not wait for them
+    from maitred.cli import settings
+    from maitred.transport.errors import TransportError
+
     options: Options = context.obj
     config = load_config(options)
     told = settings.of_broker(config, options.log_level, options.log_format, parent=None)
@@ -54,6 +55,7 @@ def pool(
     ] = None,
 ) -> None:
     """Start one pool's agent and its workers on this host, for a broker that runs already."""
+    from maitred.cli import settings
     from maitred.cli.house import run_agent
 
     options: Options = context.obj

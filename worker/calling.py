@@ -1,4 +1,7 @@
-"""A worker's way out: `context.call` and `context.acall` go through a client that is made at the first call."""
+"""A worker's way out: what `context.call` and `context.acall` do. The client behind them is made at the first call.
+
+An error of such a call is marked, so that it is never taken for one of the request that made the call.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,15 @@ from maitred.worker.context import Cancelled
 from maitred.worker.running import Run
 
 if TYPE_CHECKING:
+    import trio
+
     from maitred.client import AsyncClient, Client
 
-__all__ = ["Outgoing"]
+__all__ = ["AsyncCalls", "Calls"]
 
 
-class Outgoing:
-    """Calls for all requests of a worker.
+class Calls:
+    """Calls of plain functions.
 
     Args:
         endpoint: where clients call.
@@ -25,7 +30,6 @@ class Outgoing:
     def __init__(self, endpoint: str) -> None:
         self._endpoint = endpoint
         self._client: Client | None = None
-        self._async_client: AsyncClient | None = None
 
     def call(self, run: Run, pool: str | None, command: str, args: dict[str, Any] | None, timeout: float | None) -> Any:
         """Call and wait; given up when the run is told to stop."""
@@ -45,28 +49,49 @@ class Outgoing:
         finally:
             run.on_change = None
 
-    async def acall(
-        self,
-        pool: str | None,
-        command: str,
-        args: dict[str, Any] | None,
-        timeout: float | None,  # noqa: ASYNC109
-    ) -> Any:
-        """Do what `call` does, under trio; its scope is cancelled when the run is told to stop."""
-        if self._async_client is None:
-            from maitred.client import AsyncClient
-
-            self._async_client = AsyncClient(self._endpoint)
-            await self._async_client.__aenter__()
-        try:
-            return await self._async_client.execute(pool, command, args, timeout=timeout)
-        except MaitredError as error:
-            raise _nested(error, pool, command) from None
-
     def close(self) -> None:
         """Leave in good order."""
         if self._client is not None:
             self._client.close()
+
+
+class AsyncCalls:
+    """Calls of functions under trio.
+
+    Args:
+        endpoint: where clients call.
+        nursery: the loop's, for the task that holds the client: it belongs to no request.
+    """
+
+    def __init__(self, endpoint: str, nursery: trio.Nursery) -> None:
+        self._endpoint = endpoint
+        self._nursery = nursery
+        self._client: AsyncClient | None = None
+
+    async def call(
+        self,
+        pool: str | None,
+        command: str,
+        args: dict[str, Any] | None,
+        timeout: float | None,  # noqa: ASYNC109 - travels with the request
+    ) -> Any:
+        """Call and wait; given up when the scope of the run is cancelled."""
+        client = self._client or await self._nursery.start(self._hold_client)
+        try:
+            return await client.execute(pool, command, args, timeout=timeout)
+        except MaitredError as error:
+            raise _nested(error, pool, command) from None
+
+    async def _hold_client(self, *, task_status: trio.TaskStatus[AsyncClient]) -> None:
+        import trio
+
+        from maitred.client import AsyncClient
+
+        async with AsyncClient(self._endpoint) as client:
+            if self._client is None:  # two requests may have asked at once; the second one's client serves that call
+                self._client = client
+            task_status.started(client)
+            await trio.sleep_forever()
 
 
 def _nested(error: MaitredError, pool: str | None, command: str) -> MaitredError:

@@ -89,8 +89,8 @@ def _serve(options: WorkerOptions, service: Service, context: zmq.Context[zmq.So
         return _load_and_run(options, service, context, connection, requests, control)
     finally:
         control.stop()
-        if requests.outgoing is not None:
-            requests.outgoing.close()
+        if requests.calls is not None:
+            requests.calls.close()
 
 
 def _load_and_run(
@@ -106,7 +106,7 @@ def _load_and_run(
     connect(socket, options.endpoint)
     try:
         if service.needs_trio:
-            _run_under_trio(service, itself, socket, connection, requests, control)
+            _run_under_trio(options, service, itself, socket, connection, requests, control)
         else:
             start(service, itself)
             PlainLoop(socket, connection, requests, control).run()
@@ -122,6 +122,7 @@ def _load_and_run(
 
 
 def _run_under_trio(
+    options: WorkerOptions,
     service: Service,
     itself: Context,
     socket: zmq.Socket[bytes],
@@ -135,7 +136,7 @@ def _run_under_trio(
 
     async def run() -> None:
         await astart(service, itself)
-        await TrioLoop(socket, connection, requests, control).run()
+        await TrioLoop(socket, connection, requests, control, options.clients_endpoint).run()
 
     trio.run(run)
 

@@ -11,8 +11,8 @@ from maitred.protocol.frames import Frames
 from maitred.protocol.messages import CommandInfo, Dispatch, Welcome
 from maitred.protocol.worker import Held
 from maitred.worker import answers
-from maitred.worker.calling import Outgoing
-from maitred.worker.context import Context
+from maitred.worker.calling import Calls
+from maitred.worker.context import AsyncCaller, Context
 from maitred.worker.options import WorkerOptions
 from maitred.worker.running import Run, Running
 from maitred.worker.service import Command, Service
@@ -32,7 +32,7 @@ class Requests:
     def __init__(self, options: WorkerOptions, service: Service) -> None:
         self.service = service
         self.running = Running(Held())
-        self.outgoing = Outgoing(options.clients_endpoint) if options.clients_endpoint else None
+        self.calls = Calls(options.clients_endpoint) if options.clients_endpoint else None
         self.page = options.started or StartedPage(options.slots)
         self.max_message_bytes = limits.MAX_MESSAGE_BYTES
         self._pool = options.pool
@@ -42,13 +42,13 @@ class Requests:
         """The broker's terms."""
         self.max_message_bytes = welcome.max_message
 
-    def take(self, order: Dispatch, *, under_trio: bool = False) -> Run:
-        """Begin with a request: from here on it can be cancelled."""
-        outgoing = self.outgoing
+    def take(self, order: Dispatch, acall: AsyncCaller | None = None) -> Run:
+        """Begin with a request: from here on it can be cancelled. `acall`: its way out, under trio."""
+        calls = self.calls
 
         def call(pool: str | None, command: str, args: dict[str, Any] | None, timeout: float | None) -> Any:
-            assert outgoing is not None
-            return outgoing.call(run, pool, command, args, timeout)
+            assert calls is not None
+            return calls.call(run, pool, command, args, timeout)
 
         context = Context(
             pool=self._pool,
@@ -57,8 +57,8 @@ class Requests:
             attempt=order.attempt,
             worker_id=self._worker_id,
             deadline=time.monotonic() + order.timeout,
-            caller=call if outgoing is not None and not under_trio else None,
-            acaller=outgoing.acall if outgoing is not None and under_trio else None,
+            caller=call if calls is not None and acall is None else None,
+            acaller=acall,
         )
         run = Run(order, context)
         self.running.begin(run)

@@ -20,6 +20,7 @@ from maitred.protocol.worker import RequestsConnection
 from maitred.transport.errors import WouldBlock
 from maitred.transport.pump import Pump
 from maitred.worker import answers
+from maitred.worker.calling import AsyncCalls
 from maitred.worker.context import Cancelled
 from maitred.worker.control import Control
 from maitred.worker.invoke import ainvoke
@@ -36,11 +37,18 @@ RETRY_S = 0.02
 
 
 class TrioLoop:
-    """Serves until SIGTERM. Arguments as `PlainLoop`; it owns the socket."""
+    """Serves until SIGTERM. Arguments as `PlainLoop`, but it owns the socket; `clients_endpoint` is where `acall` calls."""
 
     def __init__(
-        self, socket: zmq.Socket[bytes], connection: RequestsConnection, requests: Requests, control: Control
+        self,
+        socket: zmq.Socket[bytes],
+        connection: RequestsConnection,
+        requests: Requests,
+        control: Control,
+        clients_endpoint: str | None,
     ) -> None:
+        self._clients_endpoint = clients_endpoint
+        self._calls: AsyncCalls | None = None
         self._pump = Pump([socket], self._receive)
         self._connection = connection
         self._requests = requests
@@ -61,6 +69,8 @@ class TrioLoop:
         self._token = trio.lowlevel.current_trio_token()
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
+            if self._clients_endpoint is not None:
+                self._calls = AsyncCalls(self._clients_endpoint, nursery)
             await nursery.start(self._pump.run)
             nursery.start_soon(self._stay_in_touch)
             with trio.open_signal_receiver(signal.SIGTERM) as signals:
@@ -94,7 +104,9 @@ class TrioLoop:
             case messages.Dispatch():
                 if not self._stopping:  # what was not begun, the broker gives to another when this one leaves
                     self._runs += 1
-                    self._nursery.start_soon(self._serve, self._requests.take(order, under_trio=True), body)
+                    self._nursery.start_soon(
+                        self._serve, self._requests.take(order, self._calls.call if self._calls else None), body
+                    )
             case messages.WorkerCancel():
                 self._requests.running.cancel((order.client, order.id), order.reason)
             case messages.WorkerGrant():

@@ -1,0 +1,273 @@
+"""The commands as a user types them: real processes, their output and their exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+pytestmark = pytest.mark.slow
+
+ANY_PORT = ["--set", "broker.clients=tcp://127.0.0.1:0", "--set", "broker.workers=tcp://127.0.0.1:0"]
+HERE = Path(__file__).parent
+
+
+class Shell:
+    """A user with a run directory of his own."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.environment = {key: value for key, value in os.environ.items() if not key.startswith("MAITRED_")}
+        self.environment["MAITRED_RUN_DIR"] = str(directory / "run")
+
+    def maitred(self, *words: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "maitred.cli", *words],
+            env=self.environment, cwd=self.directory, input=text, capture_output=True, text=True, timeout=50,
+        )  # fmt: skip
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "maitred.cli", *words],
+            env=self.environment, cwd=self.directory, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def json(self, *words: str) -> Any:
+        done = self.maitred(*words)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+
+def ready(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert line, process.stderr.read() if process.stderr else ""
+    return line
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
+    _, errors = process.communicate(timeout=40)
+    return process.returncode, errors
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    """`maitred up` with the built-in configuration."""
+    shell = Shell(tmp_path_factory.mktemp("up"))
+    process = shell.start(*ANY_PORT, "up")
+    try:
+        assert "maitred ready" in ready(process)
+        yield shell
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGTERM)
+        code, errors = ended(process)
+        assert code == 0, errors
+        assert not psutil.wait_procs(family, timeout=5)[1], "somebody is left"
+    finally:
+        process.kill()
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    """Nothing runs."""
+    return Shell(tmp_path)
+
+
+def test_call_prints_the_result_as_json(up: Shell) -> None:
+    done = up.maitred("call", "general", "echo", '{"message":"Hello from Python"}')
+    assert (done.returncode, done.stdout, done.stderr) == (0, '{"message": "Hello from Python"}\n', "")
+
+
+def test_call_reads_its_arguments_from_standard_input(up: Shell) -> None:
+    assert up.maitred("call", "-", "square", "-", text='{"x": 12}').stdout == "144\n"
+
+
+def test_call_streams_a_line_for_each_part(up: Shell) -> None:
+    done = up.maitred("call", "general", "compute", '{"n": 3000000}', "--stream", "--timeout", "20s")
+    *parts, result = [json.loads(line) for line in done.stdout.splitlines()]
+    assert all("progress" in part for part in parts)
+    assert result["primes"] == 216_816
+
+
+def test_errors_say_what_would_have_been_right(up: Shell) -> None:
+    done = up.maitred("call", "general", "ecko")
+    assert done.returncode == 1
+    assert "did you mean 'echo'" in done.stderr
+    assert "Traceback" not in done.stderr
+    for words in (
+        ["call", "general", "echo", "{bad"],
+        ["call", "general", "echo", "[1]"],
+        ["call", "general"],
+        ["nonsense"],
+    ):
+        done = up.maitred(*words)
+        assert done.returncode == 2, words
+        assert "Traceback" not in done.stderr
+    assert up.maitred("call", "general", "sleep", '{"seconds": 9}', "--timeout", "100ms").returncode == 1
+
+
+def test_status_has_a_row_for_each_pool(up: Shell) -> None:
+    status = up.json("status", "--json")
+    assert [row["name"] for row in status["pools"]] == ["general", "optimizer", "neural"]
+    for row in status["pools"]:
+        assert {"name", "available", "busy", "total", "queued", "max_queue"} <= row.keys()
+        assert row["available"] + row["busy"] <= row["total"]
+    assert status["broker"]["draining"] is False
+    assert "general" in up.maitred("status").stdout
+
+
+def test_workers_are_the_processes_that_run(up: Shell) -> None:
+    rows = up.json("workers", "--json")
+    assert {row["pool"] for row in rows} == {"general", "optimizer", "neural"}
+    for row in rows:
+        assert {"id", "pool", "host", "pid", "state", "rss", "requests", "request", "request_age"} <= row.keys()
+        assert psutil.pid_exists(row["pid"])
+    assert len(up.maitred("workers").stdout.splitlines()) == len(rows) + 1
+
+
+def test_a_second_broker_in_the_same_directory_is_refused(up: Shell) -> None:
+    done = up.maitred(*ANY_PORT, "up")
+    assert done.returncode == 1
+    assert "MAITRED_RUN_DIR" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert up.maitred("call", "general", "ping").returncode == 0
+
+
+def test_without_a_broker_the_exit_code_is_3(shell: Shell) -> None:
+    for words in (["status"], ["workers"], ["call", "general", "ping"]):
+        done = shell.maitred(*words)
+        assert done.returncode == 3
+        assert "maitred up" in done.stderr
+    done = shell.maitred("--endpoint", "tcp://127.0.0.1:9", "status")
+    assert done.returncode == 3
+    assert "tcp://127.0.0.1:9" in done.stderr
+
+
+def test_a_bad_configuration_starts_nothing_and_names_every_problem(shell: Shell) -> None:
+    (shell.directory / "maitred.toml").write_text(
+        '[broker]\nheartbeat_intervall = "1s"\n[pools.a]\nadapter = "no_such_module:service"\ntimeout = "5 parsecs"\n'
+    )
+    for verb in (["up"], ["config", "check"], ["broker"]):
+        done = shell.maitred(*verb)
+        assert done.returncode == 2
+        assert "heartbeat_interval" in done.stderr
+        assert "parsecs" in done.stderr
+        assert len(done.stderr.splitlines()) == 2
+    (shell.directory / "maitred.toml").write_text('[pools.a]\nadapter = "no_such_module:service"\n')
+    done = shell.maitred("up")
+    assert done.returncode == 2
+    assert "no_such_module" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_config_shows_what_is_in_force(shell: Shell) -> None:
+    shown = shell.json("--set", "pools.general.size=3", "config", "show", "--json")
+    assert shown["pools"]["general"]["size"] == 3
+    assert shell.json("config", "schema")["$schema"].startswith("https://json-schema.org/")
+    assert shell.maitred("config", "check").returncode == 0
+
+
+def test_version() -> None:
+    done = subprocess.run([sys.executable, "-m", "maitred.cli", "--version"], capture_output=True, text=True)
+    assert re.match(r"maitred \d+\.\d+\.\d+ \(pyzmq .*, libzmq 4", done.stdout)
+
+
+ONE_POOL = f"""
+[pools.app]
+adapter = "{HERE / "app.py"}:service"
+size = 1
+[routing]
+"*" = "app"
+"""
+
+
+def test_sigterm_lets_what_runs_finish(shell: Shell) -> None:
+    (shell.directory / "maitred.toml").write_text(ONE_POOL)
+    house = shell.start(*ANY_PORT, "up")
+    ready(house)
+    call = shell.start("call", "app", "busy", '{"seconds": 1}')
+    wait_for(lambda: any(row["state"] == "busy" for row in shell.json("workers", "--json")))
+    house.send_signal(signal.SIGTERM)
+    out, _ = call.communicate(timeout=20)
+    assert (call.returncode, out) == (0, "1.0\n")
+    assert ended(house)[0] == 0
+
+
+def test_a_second_signal_ends_it_at_once(shell: Shell) -> None:
+    (shell.directory / "maitred.toml").write_text(ONE_POOL)
+    house = shell.start(*ANY_PORT, "up")
+    ready(house)
+    family = psutil.Process(house.pid).children(recursive=True)
+    call = shell.start("call", "app", "busy", '{"seconds": 25}')
+    wait_for(lambda: any(row["state"] == "busy" for row in shell.json("workers", "--json")))
+    assert house.stderr is not None
+    house.send_signal(signal.SIGINT)
+    while "stopping" not in house.stderr.readline():
+        pass
+    house.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    assert ended(house)[0] == 1
+    assert time.monotonic() - began < 5
+    assert not psutil.wait_procs(family, timeout=5)[1], "somebody is left"
+    call.kill()
+    call.communicate()
+
+
+def test_kill_9_of_up_leaves_nobody(shell: Shell) -> None:
+    (shell.directory / "maitred.toml").write_text(ONE_POOL)
+    house = shell.start(*ANY_PORT, "up")
+    ready(house)
+    family = psutil.Process(house.pid).children(recursive=True)
+    assert len(family) >= 4
+    house.kill()
+    house.communicate()
+    assert not psutil.wait_procs(family, timeout=2)[1], "somebody is left"
+
+
+@pytest.mark.parametrize("victim", ["broker", "agent"])
+def test_up_starts_again_who_dies(shell: Shell, victim: str) -> None:
+    (shell.directory / "maitred.toml").write_text(ONE_POOL)
+    house = shell.start(*ANY_PORT, "up")
+    ready(house)
+    before = shell.json("call", "app", "pid")
+    children = psutil.Process(house.pid).children()
+    killed = next(
+        child
+        for child in children
+        if f"maitred.{'worker' if victim == 'agent' else victim}" in " ".join(child.cmdline())
+    )
+    killed.kill()
+    after = wait_for(lambda: (done := shell.maitred("call", "app", "pid", "--timeout", "5s")).returncode == 0 and done)
+    assert (json.loads(after.stdout) == before) is (victim == "broker"), "a broker's death leaves the workers alone"
+    house.send_signal(signal.SIGTERM)
+    assert ended(house)[0] == 0
+
+
+def test_broker_and_pool_apart(shell: Shell) -> None:
+    (shell.directory / "maitred.toml").write_text(ONE_POOL)
+    broker = shell.start(*ANY_PORT, "broker")
+    ready(broker)
+    pool = shell.start("pool", "app")
+    wait_for(lambda: any(row["state"] == "idle" for row in shell.json("workers", "--json")))
+    assert shell.json("call", "app", "echo", '{"message": "apart"}') == {"message": "apart"}
+    pool.send_signal(signal.SIGTERM)
+    assert ended(pool)[0] == 0
+    broker.send_signal(signal.SIGTERM)
+    assert ended(broker)[0] == 0
+
+
+def wait_for(condition: Any, patience_s: float = 20.0) -> Any:
+    began = time.monotonic()
+    while not (found := condition()):
+        assert time.monotonic() - began < patience_s, "it never came true"
+    return found
