@@ -1,11 +1,11 @@
-# make demo | test | check: nothing but python3 (3.11 or later, with venv) and make is assumed.
+# make demo | test | check | soak: nothing but python3 (3.11 or later, with venv) and make is assumed.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: test check format clean
+.PHONY: demo test check soak format clean
 
 $(VENV)/.installed: pyproject.toml
 	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' || { \
@@ -13,6 +13,9 @@ $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet --editable '.[ml,test,dev]'
 	@touch $@
+
+demo: $(VENV)/.installed
+	$(BIN)/python examples/tour.py
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -m 'not soak' $(PYTEST_ARGS)
@@ -22,6 +25,9 @@ check: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
+
+soak: $(VENV)/.installed
+	$(BIN)/python -m pytest -m soak --timeout 1200 $(PYTEST_ARGS)
 
 format: $(VENV)/.installed
 	$(BIN)/ruff check --fix .

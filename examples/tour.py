@@ -89,7 +89,7 @@ def train(client: Client) -> None:
 
 def main() -> None:
     """Take the tour."""
-    iterations = int(sys.argv[1]) if len(sys.argv) > 1 else 200
+    iterations = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
     with a_house():
         with Client() as client:
             echo(client)

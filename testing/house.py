@@ -136,6 +136,8 @@ def running(
     service: Service | str | Pool | None = None,
     /,
     *,
+    size: int = 1,
+    timeout_s: float = 30.0,
     broker: dict[str, Any] | None = None,
     **pools: Service | str | Pool,
 ) -> Generator[House]:
@@ -143,6 +145,8 @@ def running(
 
     Args:
         service: what the pool "general" serves.
+        size: its workers.
+        timeout_s: its requests' time, where they bring none.
         broker: more of the broker's settings (`maitred.broker.settings`), by name.
         pools: further pools by name; a `Pool` where there is more to say than its service.
 
@@ -151,8 +155,10 @@ def running(
         RuntimeError: a pool did not become ready.
         ValueError: a service is not found at the top level of a module.
     """
-    named = ({} if service is None else {DEFAULT_POOL: service}) | pools
-    wanted = {name: it if isinstance(it, Pool) else Pool(it) for name, it in named.items()}
+    wanted = {name: it if isinstance(it, Pool) else Pool(it) for name, it in pools.items()}
+    if service is not None:
+        first = service if isinstance(service, Pool) else Pool(service, size, timeout_s)
+        wanted = {DEFAULT_POOL: first} | wanted
     with tempfile.TemporaryDirectory(prefix="maitred-") as directory:
         house = House(Path(directory), wanted, broker or {})
         try:

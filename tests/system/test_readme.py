@@ -1,0 +1,82 @@
+"""What the README shows, as it stands there; and the examples."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / "README.md").read_text(), re.S | re.M)
+
+
+@contextmanager
+def house(directory: Path, *words: str) -> Generator[dict[str, str]]:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("MAITRED_")}
+    environment["MAITRED_RUN_DIR"] = str(directory / "run")
+    any_port = ["--set", "broker.clients=tcp://127.0.0.1:0", "--set", "broker.workers=tcp://127.0.0.1:0"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "maitred.cli", *any_port, *words, "up"],
+        cwd=directory, env=environment, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        assert "ready" in process.stdout.readline()
+        yield environment
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def run(script: Path, environment: dict[str, str]) -> str:
+    done = subprocess.run([sys.executable, str(script)], env=environment, capture_output=True, text=True, timeout=50)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_readme_runs_as_it_stands(tmp_path: Path) -> None:
+    worker, caller, fixture = blocks("python")
+    (tmp_path / "sentiment.py").write_text(worker)
+    (tmp_path / "maitred.toml").write_text(blocks("toml")[0])
+    (tmp_path / "ask.py").write_text(caller)
+    with house(tmp_path) as environment:
+        said = run(tmp_path / "ask.py", environment).splitlines()
+    assert said[0] == "2"
+    assert said[1:4] == ["{'score': 1}", "{'score': -1}", "2"]
+    assert said[4] == "[1, -1]"
+    assert said[-1] == "score: argument 'text': expected str, got int"
+    (tmp_path / "test_it.py").write_text("from sentiment import service\n\n" + fixture)
+    command = [sys.executable, "-m", "pytest", "-q", str(tmp_path / "test_it.py")]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=50)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_examples_run(tmp_path: Path) -> None:
+    with house(tmp_path, "-c", str(ROOT / "examples" / "maitred.toml")) as environment:
+        said = run(ROOT / "examples" / "ask_sentiment.py", environment)
+    assert "expected str, got int" in said
+
+
+def test_the_tour(tmp_path: Path) -> None:
+    pytest.importorskip("optuna", reason="the tour needs maitred[ml]")
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / "tour.py"), "20"], capture_output=True, text=True, timeout=58
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Hello from Python" in done.stdout
+    assert "best score" in done.stdout
+    assert "accuracy on held-out rows" in done.stdout
