@@ -123,7 +123,8 @@ class Call:
     def __init__(
         self, pool: str | None, command: str, args: Mapping[str, Any] | None, options: Options, window: int = 0
     ) -> None:
-        _check_name("pool", pool if pool is not None else "any")
+        if pool is not None:
+            _check_name("pool", pool)
         _check_name("command", command)
         self.pool = pool
         self.command = command

@@ -33,7 +33,8 @@ from maitred.client.mapping import DEFAULT_MAP_WINDOW, Item, MapPlan
 from maitred.client.origin import Origin
 from maitred.client.wake import Wake
 from maitred.protocol import limits
-from maitred.protocol.client import PartArrived
+from maitred.protocol.body import decode_body
+from maitred.protocol.client import PartArrived, Replied
 
 CLOSE_POLL_S = 0.01
 """How often `close` looks whether the threads that were amid a call have left it. They say so besides."""
@@ -112,6 +113,8 @@ class Client:
             while True:
                 request_id = next(self._origin.numbers)
                 answer = channel.next_answer(channel.send(call, request_id, self.connect_timeout))
+                if type(answer) is Replied:  # nearly always
+                    return decode_body(answer.body)
                 again_at = call.again_at(answer, time.monotonic())
                 if again_at is None:
                     return result(answer)
