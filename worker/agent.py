@@ -155,7 +155,7 @@ class Agent:
         if len(self._deaths) > REMEMBERED_DEATHS:
             self._deaths.popitem(last=False)
         self._connection.died(death)
-        pause = backoff.died(child.lived_s, child.page.ready)
+        pause = backoff.died(child.lived_s, child.page.ready, child.page.served)
         if child.exit_code == EXIT_UNFORKABLE and self._method == "forkserver":
             self._say("the adapter cannot be forked (see above): this pool's workers are spawned")
             self._method, pause = "spawn", 0.0

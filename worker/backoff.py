@@ -14,8 +14,8 @@ HOPELESS = 3
 class Backoff:
     """One place in a pool, and the deaths in it.
 
-    A worker that was ready is replaced at once the first time: it is the case that callers wait for. Who dies again and
-    again, or never gets ready, waits: `first`, then twice as long each time, up to `longest` seconds.
+    A worker that has served is replaced at once: it is the case that callers wait for. Who dies again and again before it
+    has answered anything, or never gets ready, waits: `first`, then twice as long each time, up to `longest` seconds.
     """
 
     def __init__(self, first: float, longest: float) -> None:
@@ -24,10 +24,11 @@ class Backoff:
         self._deaths = 0
         self._unready = 0
 
-    def died(self, lived_s: float, was_ready: bool) -> float:
+    def died(self, lived_s: float, was_ready: bool, served: int = 0) -> float:
         """Note a death; returns the pause in seconds."""
         self._unready = 0 if was_ready else self._unready + 1
-        self._deaths = 1 if was_ready and lived_s >= STEADY_S else self._deaths + 1
+        steady = was_ready and (served > 0 or lived_s >= STEADY_S)
+        self._deaths = 1 if steady else self._deaths + 1
         free = 1 if was_ready else 0
         if self._deaths <= free:
             return 0.0

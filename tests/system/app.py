@@ -33,6 +33,19 @@ def nap(seconds: float, *, context: Context) -> float:
 
 
 @service.command
+def begin_and(what: str, seconds: float, *, context: Context) -> Iterator[str]:
+    """Say that it has begun, and then do it: what is busy in the broker's table need not have begun in the worker."""
+    yield "begun"
+    if what == "nap":
+        context.sleep(seconds)
+    elif what == "hold":
+        ctypes.PyDLL(None).sleep(int(seconds))
+    else:
+        busy(seconds)
+    return what
+
+
+@service.command
 def hold_interpreter(seconds: int) -> str:
     """Sleep in C without giving the interpreter up, as a badly written extension does."""
     ctypes.PyDLL(None).sleep(seconds)

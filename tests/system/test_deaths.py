@@ -32,29 +32,43 @@ def until(condition: Callable[[], Any], patience_s: float = 10.0) -> float:
     return time.monotonic() - began
 
 
+class Begun:
+    """A request that has begun in its worker, on a thread of its own. `outcome` is its result or its error."""
+
+    def __init__(self, house: House, what: str, seconds: float, timeout: float | None = None) -> None:
+        self._begun = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(house, what, seconds, timeout))
+        self._thread.start()
+        assert self._begun.wait(10), "it never began"
+
+    def _run(self, house: House, what: str, seconds: float, timeout: float | None) -> None:
+        args = {"what": what, "seconds": seconds}
+        try:
+            for part in house.client.stream("general", "begin_and", args, timeout=timeout):
+                self.outcome: Any = part
+                self._begun.set()
+        except MaitredError as error:
+            self.outcome = error
+        self.told_at = time.monotonic()
+
+    def wait(self, patience_s: float = 10.0) -> Any:
+        self._thread.join(patience_s)
+        assert not self._thread.is_alive(), "nobody told it anything"
+        return self.outcome
+
+
 def test_kill_9_of_a_worker_that_runs_a_request(maitred: Callable[..., House]) -> None:
     house = maitred(f"{APP}service")
     pid = house.client.execute("general", "pid")
-    caught: list[tuple[float, MaitredError]] = []
-
-    def call() -> None:
-        try:
-            house.client.execute("general", "nap", {"seconds": 30})
-        except MaitredError as error:
-            caught.append((time.monotonic(), error))
-
-    caller = threading.Thread(target=call)
-    caller.start()
-    until(lambda: any(row["state"] == "busy" for row in house.client.workers()))
+    call = Begun(house, "nap", 30)
     killed_at = time.monotonic()
     os.kill(pid, signal.SIGKILL)
     assert house.client.execute("general", "pid", timeout=10) != pid
     served_after = time.monotonic() - killed_at
-    caller.join(10)
-    told_at, error = caught[0]
+    error = call.wait()
     assert isinstance(error, WorkerLost)
     assert (error.cause, error.certificate["signal"], error.certificate["pid"]) == ("signal", "SIGKILL", pid)
-    assert told_at - killed_at < 0.1
+    assert call.told_at - killed_at < 0.1
     assert served_after < 0.5
 
 
@@ -77,24 +91,19 @@ def test_requests_that_had_not_begun_are_served_by_the_replacement(maitred: Call
     answers: list[Any] = []
 
     def call(command: str, args: dict[str, Any]) -> None:
-        try:
-            answers.append(house.client.execute("general", command, args))
-        except MaitredError as error:
-            answers.append(type(error))
+        answers.append(house.client.execute("general", command, args))
 
-    first = threading.Thread(target=call, args=("nap", {"seconds": 30}))
-    first.start()
-    until(lambda: any(row["state"] == "busy" for row in house.client.workers()))
+    first = Begun(house, "nap", 30)
     pid = next(row["pid"] for row in house.client.workers())
     others = [threading.Thread(target=call, args=("echo", {"message": str(n)})) for n in range(3)]
     for other in others:
         other.start()
     until(lambda: house.client.broker()["requests"] == 4)
     os.kill(pid, signal.SIGKILL)
-    for thread in (first, *others):
-        thread.join(10)
-    assert answers.count(WorkerLost) == 1
-    assert sorted(answer["message"] for answer in answers if answer is not WorkerLost) == ["0", "1", "2"]
+    assert isinstance(first.wait(), WorkerLost)
+    for other in others:
+        other.join(10)
+    assert sorted(answer["message"] for answer in answers) == ["0", "1", "2"]
 
 
 def test_c_code_that_keeps_the_interpreter_is_not_taken_for_dead(maitred: Callable[..., House]) -> None:
@@ -115,21 +124,11 @@ def test_c_code_that_keeps_the_interpreter_for_20_s_is_not_taken_for_dead(maitre
 def test_a_worker_stopped_amid_a_request_is_found_by_its_silence(maitred: Callable[..., House]) -> None:
     house = maitred(f"{APP}service", broker=QUICK)
     pid = house.client.execute("general", "pid")
-    caught: list[MaitredError] = []
-
-    def call() -> None:
-        try:
-            house.client.execute("general", "nap", {"seconds": 20})
-        except MaitredError as error:
-            caught.append(error)
-
-    caller = threading.Thread(target=call)
-    caller.start()
-    until(lambda: any(row["state"] == "busy" for row in house.client.workers()))
+    call = Begun(house, "nap", 20)
     os.kill(pid, signal.SIGSTOP)
-    caller.join(10)
-    assert isinstance(caught[0], WorkerLost)
-    assert caught[0].cause == "heartbeat"
+    error = call.wait()
+    assert isinstance(error, WorkerLost)
+    assert error.cause == "heartbeat"
     assert house.client.execute("general", "pid") != pid
 
 
@@ -159,52 +158,26 @@ def test_no_worker_outlives_its_agent(maitred: Callable[..., House]) -> None:
 def test_an_agent_killed_while_its_workers_hold_the_interpreter_takes_them_along(maitred: Callable[..., House]) -> None:
     house = maitred(f"{APP}service", broker=QUICK)
     pid = psutil.Process(house.client.execute("general", "pid"))
-    caught: list[MaitredError] = []
-
-    def call() -> None:
-        try:
-            house.client.execute("general", "hold_interpreter", {"seconds": 60}, timeout=10)
-        except MaitredError as error:
-            caught.append(error)
-
-    caller = threading.Thread(target=call)
-    caller.start()
-    until(lambda: any(row["state"] == "busy" for row in house.client.workers()))
+    call = Begun(house, "hold", 60, timeout=10)
     house.agents["general"].kill()
     until(lambda: not alive(pid), 2.0)
-    caller.join(5)
-    assert isinstance(caught[0], WorkerLost)
+    assert isinstance(call.wait(5), WorkerLost)
 
 
 def test_a_killed_broker_leaves_no_request_waiting(maitred: Callable[..., House]) -> None:
     house = maitred(f"{APP}service")
-    caught: list[MaitredError] = []
-
-    def call() -> None:
-        try:
-            house.client.execute("general", "nap", {"seconds": 60}, timeout=30)
-        except MaitredError as error:
-            caught.append(error)
-
-    caller = threading.Thread(target=call)
-    caller.start()
-    until(lambda: any(row["state"] == "busy" for row in house.client.workers()))
+    call = Begun(house, "nap", 60, timeout=30)
     house.broker.kill()
-    caller.join(25)
-    assert isinstance(caught[0], Unavailable)
+    assert isinstance(call.wait(25), Unavailable)
 
 
 def test_sigterm_of_a_worker_lets_it_finish(maitred: Callable[..., House]) -> None:
     house = maitred(f"{APP}service")
     pid = house.client.execute("general", "pid")
-    answers: list[float] = []
-    caller = threading.Thread(target=lambda: answers.append(house.client.execute("general", "busy", {"seconds": 0.3})))
-    caller.start()
-    until(lambda: any(row["state"] == "busy" for row in house.client.workers()))
+    call = Begun(house, "compute", 0.3)
     os.kill(pid, signal.SIGTERM)
     assert house.client.execute("general", "pid", timeout=10) != pid
-    caller.join(10)
-    assert answers == [0.3]
+    assert call.wait() == "compute"
 
 
 def alive(process: psutil.Process) -> bool:

@@ -22,6 +22,11 @@ def test_a_steady_life_starts_the_count_again() -> None:
     assert backoff.died(11, True) == 0
 
 
+def test_who_has_served_is_no_failure_however_short_its_life() -> None:
+    backoff = Backoff(0.1, 30)
+    assert [backoff.died(0.1, True, served=1) for _ in range(5)] == [0] * 5
+
+
 def test_who_never_gets_ready_waits_from_the_first_death_and_is_hopeless_after_three() -> None:
     backoff = Backoff(0.1, 30)
     assert [backoff.died(0.01, False) for _ in range(3)] == [0.1, 0.2, 0.4]
