@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 
 from maitred.cli.options import Options, talking_to_broker
 from maitred.cli.output import print_json, print_table
+from maitred.client import Client
 
 __all__ = ["pools", "status", "workers"]
 
+Rows = list[dict[str, Any]]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 POOL_COLUMNS = {
@@ -55,28 +58,29 @@ def status(context: typer.Context, json: Json = False) -> None:
 
 def pools(context: typer.Context, json: Json = False) -> None:
     """The pools."""
-    options: Options = context.obj
-    with talking_to_broker(options) as client:
-        rows = client.pools()
-    if json:
-        print_json(rows)
-    else:
-        _print_pools(rows)
+    _print(context, json, Client.pools, _print_pools)
 
 
 def workers(context: typer.Context, json: Json = False) -> None:
     """The workers, those that are starting included."""
+    _print(context, json, Client.workers, _print_workers)
+
+
+def _print(
+    context: typer.Context, json: bool, ask: Callable[[Client], Rows], for_people: Callable[[Rows], None]
+) -> None:
     options: Options = context.obj
     with talking_to_broker(options) as client:
-        rows = client.workers()
-    if json:
-        print_json(rows)
-    else:
-        shown = [row | {"short_id": row["id"][:8]} for row in rows]
-        print_table(WORKER_COLUMNS, shown, empty="no workers")
+        rows = ask(client)
+    (print_json if json else for_people)(rows)
 
 
-def _print_pools(rows: list[dict[str, Any]]) -> None:
+def _print_workers(rows: Rows) -> None:
+    shown = [row | {"short_id": row["id"][:8]} for row in rows]
+    print_table(WORKER_COLUMNS, shown, empty="no workers")
+
+
+def _print_pools(rows: Rows) -> None:
     print_table(POOL_COLUMNS, rows, empty="no pools")
     for row in rows:
         if row.get("degraded"):

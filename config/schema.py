@@ -13,7 +13,6 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
-import msgspec
 from msgspec import Struct
 
 from maitred.config.kinds import (
@@ -325,11 +324,6 @@ class Config(Struct, frozen=True):
     def route(self, command: str) -> str | None:
         """The pool for a command whose caller names none; None where no pattern matches."""
         return route(self, command)
-
-    def bound_to(self, clients: str, workers: str) -> Config:
-        """The same with other endpoints: those that a broker was given when the system chose its ports."""
-        broker = msgspec.structs.replace(self.broker, clients=clients, workers=workers)
-        return msgspec.structs.replace(self, broker=broker)
 
 
 def route(config: Config, command: str) -> str | None:

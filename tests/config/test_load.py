@@ -132,17 +132,6 @@ def test_routing_is_by_the_first_match_and_the_case() -> None:
     assert [route(config, name) for name in ("a_bc", "ab", "A_b", "")] == ["neural", "optimizer", None, None]
 
 
-def test_ports_that_the_system_chose_can_be_put_in() -> None:
-    config = _load(None, "broker.clients=tcp://127.0.0.1:0", "broker.workers=tcp://127.0.0.1:0", "broker.http=")
-    bound = config.bound_to("tcp://127.0.0.1:1", "tcp://127.0.0.1:2")
-    assert (bound.broker.clients, bound.broker.workers, bound.broker.http) == (
-        "tcp://127.0.0.1:1",
-        "tcp://127.0.0.1:2",
-        "",
-    )
-    assert bound.pools == config.pools
-
-
 # --- overrides ---
 
 
