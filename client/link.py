@@ -110,13 +110,14 @@ class Link:
         if now >= until:
             return False
         poller = self._reading if self.flush() else self._both
-        due = min(until, self.exchange.next_deadline())
-        pause_ms = None if due == math.inf else max(0, int((due - now) * 1000) + 1)
+        due = self.exchange.next_deadline()
+        end = min(until, due)
+        pause_ms = None if end == math.inf else max(0, int((end - now) * 1000) + 1)
         for which, flags in poller.poll(pause_ms):
             if which is self._socket and flags & _POLLIN:
                 self._receive()
         now = time.monotonic()
-        if now >= self.exchange.next_deadline():
+        if now >= due:
             self.exchange.tick(now)
         return True
 

@@ -115,7 +115,7 @@ class ClientConnection:
             PayloadTooLarge: it is over the broker's limit; nothing is sent.
         """
         assert self.welcome is not None, "a request before WELCOME"
-        size = sum(_size(frame) for frame in body)
+        size = len(body[0]) if len(body) == 1 else sum(_size(frame) for frame in body)
         limit = self.welcome.max_message
         if size > limit:
             text = f"the arguments take {size} bytes; the broker at {self._address} accepts {limit}"

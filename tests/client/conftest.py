@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,11 +23,31 @@ from maitred.protocol import frames
 from maitred.protocol import messages as m
 from maitred.protocol.body import decode_body, encode_body
 from maitred.transport import endpoints, sockets
+from maitred.transport.errors import BindError
 
 WITHIN_S = 5.0
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 
 COMMANDS = ("echo", "parts", "fail", "hang", "maybe", "options", "later")
+
+
+def free_endpoint() -> str:
+    """A free one below the ports that systems give to outgoing connections, so that none takes it amid a restart."""
+    while True:
+        port = random.randrange(15_000, 30_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return f"tcp://127.0.0.1:{port}"
+
+
+async def bind(side: zmq.Socket[bytes], address: str) -> None:
+    """Bind, as soon as the broker before this one has let go: its sockets close in a thread of ZeroMQ's."""
+    with trio.fail_after(WITHIN_S):
+        while True:
+            with contextlib.suppress(BindError):
+                endpoints.bind(side, address)
+                return
+            await trio.sleep(0.002)
 
 
 class Site:
@@ -43,7 +66,7 @@ class Site:
         self._stop = threading.Event()
         self._reregister = threading.Event()
         self._later: list[m.Dispatch] = []
-        self.clients = self.workers = "tcp://127.0.0.1:0"
+        self.clients, self.workers = free_endpoint(), free_endpoint()
         self.start_broker()
         self._worker_thread = threading.Thread(target=self._worker)
         self._worker_thread.start()
@@ -79,7 +102,8 @@ class Site:
 
         sides = [sockets.router(self.context, zap_domain=name, linger_ms=0) for name in ("clients", "workers")]
         addresses = (self.clients, self.workers)
-        self.clients, self.workers = (endpoints.bind(*both) for both in zip(sides, addresses, strict=True))
+        for side, address in zip(sides, addresses, strict=True):
+            await bind(side, address)
         self.shell = Shell(settings_, *sides, note)
         async with trio.open_nursery() as nursery:
             await nursery.start(self.shell.run)
@@ -88,23 +112,23 @@ class Site:
             nursery.cancel_scope.cancel()
 
     def _worker(self) -> None:
-        socket = sockets.dealer(self.context, linger_ms=0)
-        endpoints.connect(socket, self.workers)
+        dealer = sockets.dealer(self.context, linger_ms=0)
+        endpoints.connect(dealer, self.workers)
         register = m.Register(id128(1), id128(2), POOL, self._slots, [m.CommandInfo(name) for name in COMMANDS])
         beat_at = 0.0
         while not self._stop.is_set():
-            if self._reregister.is_set() and socket.poll(20, zmq.POLLOUT):
+            if self._reregister.is_set() and dealer.poll(20, zmq.POLLOUT):
                 self._reregister.clear()
-                socket.send_multipart(frames.encode(register))
-            if time.monotonic() >= beat_at and socket.poll(0, zmq.POLLOUT):
+                dealer.send_multipart(frames.encode(register))
+            if time.monotonic() >= beat_at and dealer.poll(0, zmq.POLLOUT):
                 beat_at = time.monotonic() + 0.5
-                socket.send_multipart(frames.encode(m.Heartbeat()))
-            if not socket.poll(20):
+                dealer.send_multipart(frames.encode(m.Heartbeat()))
+            if not dealer.poll(20):
                 continue
-            message, body = frames.to_worker.decode(socket.recv_multipart())
+            message, body = frames.to_worker.decode(dealer.recv_multipart())
             for answer in self._answers(message, body):
-                socket.send_multipart(answer)
-        socket.close(linger=0)
+                dealer.send_multipart(answer)
+        dealer.close(linger=0)
 
     def _answers(self, message: object, body: list[bytes]) -> Iterator[list[bytes]]:
         if isinstance(message, m.WorkerCancel):

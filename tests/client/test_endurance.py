@@ -89,18 +89,24 @@ with Client(sys.argv[1]) as client:
 
 @pytest.mark.slow
 def test_ctrl_c_ends_the_wait_and_the_work_and_leaves_the_client_usable(site: Any) -> None:
+    before = len(hanging(site))
     command = [sys.executable, "-c", INTERRUPTED, site.clients]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        for _ in range(2):
-            started = len(site.started)
-            assert process.stdout.readline() == "ready\n"
-            site.wait(lambda started=started: site.started[started:] and site.started[-1][0] == "hang")
-            number = site.started[-1][1]
-            process.send_signal(signal.SIGINT)
-            assert process.stdout.readline() == "{'still': 'usable'}\n"
-            site.wait(lambda number=number: number in site.cancelled)
-        assert process.wait(WITHIN_S) == 0
+        try:
+            assert process.stdout is not None
+            for turn in range(2):
+                assert process.stdout.readline() == "ready\n"
+                site.wait(lambda turn=turn: len(hanging(site)) > before + turn)
+                process.send_signal(signal.SIGINT)
+                assert process.stdout.readline() == "{'still': 'usable'}\n"
+                site.wait(lambda turn=turn: hanging(site)[before + turn] in site.cancelled)
+            assert process.wait(WITHIN_S) == 0
+        finally:
+            process.kill()
+
+
+def hanging(site: Any) -> list[int]:
+    return [number for command, number in site.started if command == "hang"]
 
 
 class Interrupt(BaseException):

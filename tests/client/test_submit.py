@@ -100,15 +100,16 @@ def test_a_queued_request_is_removed(make_site: Callable[..., Any]) -> None:
 
 
 def test_a_request_that_had_ended_is_not_cancelled_and_one_that_ends_meanwhile_is(client: Client) -> None:
-    late = client.submit(POOL, "later")
-    client.execute(POOL, "echo")
+    ended = client.submit(POOL, "echo")
+    ended.result(WITHIN_S)
     outcomes = set[object]()
     for _ in range(50):
         future = client.submit(POOL, "echo")
         if future.cancel():
             outcomes.add(future.wait_cancelled(WITHIN_S))
     assert outcomes <= {"unsent", "finished", "removed", "stopped"}
-    assert not late.cancel()
+    assert not ended.cancel()
+    assert ended.cancel_outcome is None
 
 
 def test_asyncio_can_await_it(client: Client) -> None:
