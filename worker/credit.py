@@ -43,6 +43,8 @@ class Credit:
 
     def add(self, parts: int) -> None:
         """The reader has room for so many more."""
+        if not self.wanted:
+            return
         with self._changed:
             self._left += parts
             self._changed.notify_all()

@@ -16,6 +16,10 @@ MAX_EARLY_GRANTS = 1024
 """Grants that overtook their request, which is still in the other connection's queue."""
 
 
+NO_CREDIT = Credit(0)
+"""Of the requests whose callers want no parts, which is most of them: one for all."""
+
+
 class Run:
     """One request on its way through this process.
 
@@ -30,7 +34,7 @@ class Run:
         self.order = order
         self.key: Key = (order.client, order.id)
         self.context = context
-        self.credit = Credit(order.window)
+        self.credit = Credit(order.window) if order.window else NO_CREDIT
         self.on_change: Callable[[], object] | None = None
 
     def changed(self) -> None:
@@ -54,7 +58,8 @@ class Running:
         with self._lock:
             cancelled = self.held.take(run.order)
             self._runs[run.key] = run
-            run.credit.add(self._early_grants.pop(run.key, 0))
+            if run.key in self._early_grants:
+                run.credit.add(self._early_grants.pop(run.key))
         if cancelled is not None:
             run.context.cancel(cancelled)
 
