@@ -298,7 +298,7 @@ CAUSES = frozenset(
 
 
 class Died(Message, frozen=True, tag=53):
-    """A worker is dead. `started` names the requests it had begun and not answered; None where nobody can tell."""
+    """A worker is dead. `started`: what it had begun and is not known to have answered; None where nobody can tell."""
 
     worker: Id128
     certificate: Certificate

@@ -134,7 +134,7 @@ class Child:
             return False
         self.peak_rss = max(self.peak_rss, status.get("VmHWM", 0))
         now = time.monotonic()
-        return not status["stopped"] and any(request.deadline > now for request in self.page.started())
+        return not status["stopped"] and any(request.deadline > now for request in self.page.running())
 
     def certificate(self) -> Died:
         """What there is to say of its death."""
@@ -153,7 +153,7 @@ class Child:
             pid=self.pid,
             host=platform.node()[:255],
         )
-        return Died(self.id, certificate, [(request.client, request.id) for request in self.page.started()])
+        return Died(self.id, certificate, [(request.client, request.id) for request in self.page.begun()])
 
     def last_words(self) -> str:
         """The last lines it printed."""

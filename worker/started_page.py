@@ -1,8 +1,12 @@
-"""What a worker has begun and not answered, in memory that outlives it: how its agent knows after a SIGKILL.
+"""What a worker has begun, in memory that outlives it: how its agent knows after a SIGKILL.
 
 The agent makes a page for each worker and reads it when the worker is dead; the worker writes its requests into it,
 before the function runs and after the answer was handed to ZeroMQ. One writer, one reader, no lock: a slot's fields are
 written before its state, and the state is one byte.
+
+An answer that was handed to ZeroMQ has not left yet: who dies then has begun a request that the broker still waits for.
+So an answered request stays on the page until its slot is needed. By then its answer has arrived, as the broker gives a
+worker no more requests than it has slots, and the oldest answer arrives first.
 """
 
 from __future__ import annotations
@@ -12,12 +16,15 @@ import os
 import struct
 import sys
 import tempfile
+from collections import deque
 from typing import Any, NamedTuple
 
 __all__ = ["Started", "StartedPage"]
 
 _HEADER = struct.Struct("<B7xQ")  # ready, served
 _SLOT = struct.Struct("<B7x16sQd")  # state, client id, request id, deadline (time.monotonic, system-wide on Linux)
+
+_FREE, _RUNNING, _ANSWERED = range(3)  # states of a slot
 
 
 class Started(NamedTuple):
@@ -44,6 +51,7 @@ class StartedPage:
             os.ftruncate(descriptor, size)
         self._descriptor = descriptor
         self._slots = slots
+        self._answered: deque[int] = deque()
         self._map = mmap.mmap(descriptor, size)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -63,17 +71,24 @@ class StartedPage:
         Raises:
             RuntimeError: all slots are taken.
         """
+        slot = self._room()
+        at = _HEADER.size + slot * _SLOT.size
+        _SLOT.pack_into(self._map, at, _FREE, client, request_id, deadline)
+        self._map[at] = _RUNNING
+        return slot
+
+    def _room(self) -> int:
         for slot in range(self._slots):
-            at = _HEADER.size + slot * _SLOT.size
-            if not self._map[at]:
-                _SLOT.pack_into(self._map, at, 0, client, request_id, deadline)
-                self._map[at] = 1
+            if self._map[_HEADER.size + slot * _SLOT.size] == _FREE:
                 return slot
-        raise RuntimeError(f"more than {self._slots} requests were begun")
+        if not self._answered:
+            raise RuntimeError(f"more than {self._slots} requests were begun")
+        return self._answered.popleft()
 
     def end(self, slot: int) -> None:
         """The answer is on its way."""
-        self._map[_HEADER.size + slot * _SLOT.size] = 0
+        self._map[_HEADER.size + slot * _SLOT.size] = _ANSWERED
+        self._answered.append(slot)
         ready, served = _HEADER.unpack_from(self._map)
         _HEADER.pack_into(self._map, 0, ready, served + 1)
 
@@ -89,10 +104,19 @@ class StartedPage:
         """How many requests it has answered."""
         return int(_HEADER.unpack_from(self._map)[1])
 
-    def started(self) -> list[Started]:
+    def running(self) -> list[Started]:
         """What was begun and not answered."""
+        return self._in_state(_RUNNING)
+
+    def begun(self) -> list[Started]:
+        """What was begun and is not known to be answered: the answer may not have arrived."""
+        return self._in_state(_RUNNING, _ANSWERED)
+
+    def _in_state(self, *states: int) -> list[Started]:
         slots = (_SLOT.unpack_from(self._map, _HEADER.size + n * _SLOT.size) for n in range(self._slots))
-        return [Started(client, request_id, deadline) for state, client, request_id, deadline in slots if state]
+        return [
+            Started(client, request_id, deadline) for state, client, request_id, deadline in slots if state in states
+        ]
 
     def close(self) -> None:
         """Free it here; the other process keeps its own view. Repeatable."""

@@ -19,9 +19,24 @@ def test_what_was_begun_and_not_ended_is_read_back() -> None:
     page.begin(CLIENT, 2, 20.0)
     page.end(first)
     page.begin(CLIENT, 3, 30.0)
-    assert sorted(page.started()) == [Started(CLIENT, 2, 20.0), Started(CLIENT, 3, 30.0)]
+    assert sorted(page.running()) == [Started(CLIENT, 2, 20.0), Started(CLIENT, 3, 30.0)]
     assert page.served == 1
     page.close()
+    page.close()
+
+
+def test_what_was_answered_stays_until_the_answer_must_have_arrived() -> None:
+    """An answer handed to ZeroMQ dies with the process: its request was begun all the same."""
+    page = StartedPage(2)
+    page.end(page.begin(CLIENT, 1, 10.0))
+    page.end(page.begin(CLIENT, 2, 20.0))
+    assert sorted(started.id for started in page.begun()) == [1, 2]
+    assert page.running() == []
+    page.end(page.begin(CLIENT, 3, 30.0))  # the broker gave it, so it has the first answer
+    assert sorted(started.id for started in page.begun()) == [2, 3]
+    page.begin(CLIENT, 4, 40.0)
+    assert sorted(started.id for started in page.begun()) == [3, 4]
+    assert [started.id for started in page.running()] == [4]
     page.close()
 
 
@@ -57,5 +72,5 @@ def test_it_outlives_a_worker_that_is_killed(method: str) -> None:
     process.join(30)
     assert process.exitcode == -signal.SIGKILL
     assert page.ready
-    assert page.started() == [Started(CLIENT, 7, 70.0)]
+    assert page.begun() == page.running() == [Started(CLIENT, 7, 70.0)]
     page.close()
