@@ -51,7 +51,7 @@ class StartedPage:
             os.ftruncate(descriptor, size)
         self._descriptor = descriptor
         self._slots = slots
-        self._answered: deque[int] = deque()
+        self._available = deque(range(slots))  # never used, then answered, the oldest first
         self._map = mmap.mmap(descriptor, size)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -71,24 +71,18 @@ class StartedPage:
         Raises:
             RuntimeError: all slots are taken.
         """
-        slot = self._room()
+        if not self._available:
+            raise RuntimeError(f"more than {self._slots} requests were begun")
+        slot = self._available.popleft()
         at = _HEADER.size + slot * _SLOT.size
         _SLOT.pack_into(self._map, at, _FREE, client, request_id, deadline)
         self._map[at] = _RUNNING
         return slot
 
-    def _room(self) -> int:
-        for slot in range(self._slots):
-            if self._map[_HEADER.size + slot * _SLOT.size] == _FREE:
-                return slot
-        if not self._answered:
-            raise RuntimeError(f"more than {self._slots} requests were begun")
-        return self._answered.popleft()
-
     def end(self, slot: int) -> None:
         """The answer is on its way."""
         self._map[_HEADER.size + slot * _SLOT.size] = _ANSWERED
-        self._answered.append(slot)
+        self._available.append(slot)
         ready, served = _HEADER.unpack_from(self._map)
         _HEADER.pack_into(self._map, 0, ready, served + 1)
 
