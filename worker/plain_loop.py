@@ -8,6 +8,7 @@ SIGTERM ends the wait at once, or the loop after the function that runs.
 from __future__ import annotations
 
 import signal
+from collections import deque
 from collections.abc import Sequence
 from types import FrameType
 from typing import Any
@@ -20,6 +21,7 @@ from maitred.protocol.worker import RequestsConnection
 from maitred.transport.errors import WouldBlock
 from maitred.transport.frames import Inbox, TooManyFrames, send_message
 from maitred.worker import answers
+from maitred.worker.context import Cancelled
 from maitred.worker.control import Control
 from maitred.worker.invoke import invoke
 from maitred.worker.requests import Requests
@@ -56,8 +58,10 @@ class PlainLoop:
         self._connection = connection
         self._requests = requests
         self._control = control
+        self._backlog: deque[tuple[Run, Sequence[Any]]] = deque()
         self._waiting = False
         self._stopping = False
+        self._owing = False
 
     def run(self) -> None:
         """Register, serve, leave.
@@ -70,7 +74,8 @@ class PlainLoop:
         while not self._stopping:
             if self._wait():
                 self._receive_all()
-        self._send(self._connection.leave(), wait=False)
+        if not self._owing:  # after LEAVE, what is unanswered counts as never begun
+            self._send(self._connection.leave(), wait=False)
 
     def _terminate(self, _number: int, _frame: FrameType | None) -> None:
         self._stopping = True
@@ -94,12 +99,22 @@ class PlainLoop:
 
     def _receive_all(self) -> None:
         while not self._stopping:
+            if self._backlog:
+                self._serve(*self._backlog.popleft())
+            elif (received := self._receive()) is not None:
+                self._obey(*received)
+            else:
+                return
+
+    def _receive(self) -> tuple[messages.ToWorker, Sequence[Any]] | None:
+        """The next message, if one has arrived."""
+        while True:
             try:
                 message = self._inbox.receive()
             except zmq.Again:
-                return
+                return None
             if message is not None and not isinstance(message, TooManyFrames):
-                self._obey(*self._connection.receive(message))
+                return self._connection.receive(message)
 
     def _obey(self, message: messages.ToWorker, body: Sequence[Any]) -> None:
         match message:
@@ -114,16 +129,28 @@ class PlainLoop:
                 self._requests.page.mark_ready()
                 self._control.begin(message.interval)
             case messages.Stranger():
-                self._send(self._connection.register())
+                self._register_again()
             case _:
                 pass
+
+    def _register_again(self) -> None:
+        """The broker has lost this connection. What has arrived is taken first: what is not named as held is lost."""
+        while (received := self._receive()) is not None:
+            order, body = received
+            if isinstance(order, messages.Dispatch):
+                self._backlog.append((self._requests.take(order), body))
+            elif not isinstance(order, messages.Stranger):  # one for each message sent meanwhile; one answer is enough
+                self._obey(order, body)
+        self._send(self._connection.register())
 
     def _serve(self, run: Run, body: Sequence[Any]) -> None:
         order = run.order
         slot = self._requests.page.begin(order.client, order.id, run.context.deadline or 0.0)
-        self._send(self._answer(run, body))
-        self._requests.page.end(slot)
-        self._requests.running.end(run)
+        if self._send(self._answer(run, body)):
+            self._requests.page.end(slot)
+            self._requests.running.end(run)
+        else:
+            self._owing = True
 
     def _answer(self, run: Run, body: Sequence[Any]) -> Frames:
         read = self._requests.read(run, body)
@@ -136,7 +163,8 @@ class PlainLoop:
             nonlocal number
             if run.credit.wanted:
                 run.credit.take(run.context)
-                self._send(answers.part(run.order, number, value, self._requests.max_message_bytes))
+                if not self._send(answers.part(run.order, number, value, self._requests.max_message_bytes)):
+                    raise Cancelled("draining")  # a stream without this part would be a wrong one
                 number += 1
 
         try:
@@ -145,12 +173,12 @@ class PlainLoop:
             return answers.failure(run.order, error, run.context)
         return answers.result(run.order, value, self._requests.max_message_bytes)
 
-    def _send(self, message: Frames, *, wait: bool = True) -> None:
-        """Hand a message to ZeroMQ. While the broker is away it waits, unless this worker is to end."""
+    def _send(self, message: Frames, *, wait: bool = True) -> bool:
+        """Hand a message to ZeroMQ; False where it was given up: while the broker is away, it waits until SIGTERM."""
         while True:
             try:
                 send_message(self._socket, message)
-                return
+                return True
             except WouldBlock:
                 if not wait or (not self._socket.poll(WAIT_FOR_BROKER_MS, zmq.POLLOUT) and self._stopping):
-                    return
+                    return False

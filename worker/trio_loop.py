@@ -5,6 +5,7 @@ Synchronous functions of such a service run in the loop too, and hold it up mean
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from collections.abc import Sequence
 from functools import partial
@@ -35,6 +36,9 @@ IDLE_S = 1.0
 RETRY_S = 0.02
 """An answer waits for a broker that is away, and is tried again this often."""
 
+WAIT_FOR_BROKER_S = 0.5
+"""After SIGTERM it waits no longer than this."""
+
 
 class TrioLoop:
     """Serves until SIGTERM. Arguments as `PlainLoop`, but it owns the socket; `clients_endpoint` is where `acall` calls."""
@@ -49,14 +53,16 @@ class TrioLoop:
     ) -> None:
         self._clients_endpoint = clients_endpoint
         self._calls: AsyncCalls | None = None
-        self._pump = Pump([socket], self._receive)
+        self._pump = Pump([socket], self._receive, on_idle=self._register_if_stranger)
         self._connection = connection
         self._requests = requests
         self._control = control
         self._nursery: trio.Nursery | None = None
         self._token: trio.lowlevel.TrioToken | None = None
         self._left = trio.Event()
+        self._stranger = False
         self._stopping = False
+        self._owing = False
         self._runs = 0
         self._refusal: MaitredError | None = None
 
@@ -67,30 +73,49 @@ class TrioLoop:
             MaitredError: the broker refused this worker.
         """
         self._token = trio.lowlevel.current_trio_token()
-        async with trio.open_nursery() as nursery:
-            self._nursery = nursery
-            if self._clients_endpoint is not None:
-                self._calls = AsyncCalls(self._clients_endpoint, nursery)
-            await nursery.start(self._pump.run)
-            nursery.start_soon(self._stay_in_touch)
-            with trio.open_signal_receiver(signal.SIGTERM) as signals:
-                await self._send(self._connection.register())
-                async for _ in signals:
-                    break
-            self._stopping = True
-            while self._runs:
-                self._left = trio.Event()
-                await self._left.wait()
-            await self._send(self._connection.leave())
-            nursery.cancel_scope.cancel()
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                await self._serve_until_told_to_end(nursery)
+                nursery.cancel_scope.cancel()
+        finally:
+            self._pump.close()
         if self._refusal is not None:
             raise self._refusal
+
+    async def _serve_until_told_to_end(self, nursery: trio.Nursery) -> None:
+        if self._clients_endpoint is not None:
+            self._calls = AsyncCalls(self._clients_endpoint, nursery)
+        await nursery.start(self._pump.run)
+        nursery.start_soon(self._stay_in_touch)
+        nursery.start_soon(self._register)
+        with trio.open_signal_receiver(signal.SIGTERM) as signals:
+            async for _ in signals:
+                break
+        self._stopping = True
+        while self._runs:
+            self._left = trio.Event()
+            await self._left.wait()
+        if not self._owing:  # after LEAVE, what is unanswered counts as never begun
+            with contextlib.suppress(WouldBlock):
+                self._pump.send(0, self._connection.leave())
 
     async def _stay_in_touch(self) -> None:
         while True:
             await trio.sleep(IDLE_S)
             if not self._runs:
-                await self._send(self._connection.heartbeat())
+                with contextlib.suppress(WouldBlock):
+                    self._pump.send(0, self._connection.heartbeat())
+
+    def _register_if_stranger(self) -> None:
+        """All that has arrived was taken: what is not named as held from here on is lost."""
+        if self._stranger and self._nursery is not None:
+            self._stranger = False
+            self._nursery.start_soon(self._register)
+
+    async def _register(self) -> None:
+        while not await self._send(self._connection.register(), wait=False):  # noqa: ASYNC110 - only time will tell
+            await trio.sleep(RETRY_S)
 
     def _receive(self, _index: int, message: Sequence[Any]) -> None:
         assert self._nursery is not None
@@ -116,7 +141,7 @@ class TrioLoop:
                 self._requests.page.mark_ready()
                 self._control.begin(order.interval)
             case messages.Stranger():
-                self._nursery.start_soon(self._send, self._connection.register())
+                self._stranger = True
             case _:
                 pass
 
@@ -124,10 +149,12 @@ class TrioLoop:
         order = run.order
         slot = self._requests.page.begin(order.client, order.id, run.context.deadline or 0.0)
         try:
-            await self._send(await self._answer(run, body))
+            if await self._send(await self._answer(run, body)):
+                self._requests.page.end(slot)
+                self._requests.running.end(run)
+            else:
+                self._owing = True
         finally:
-            self._requests.page.end(slot)
-            self._requests.running.end(run)
             self._runs -= 1
             self._left.set()
 
@@ -144,8 +171,10 @@ class TrioLoop:
             except trio.Cancelled:
                 raise
             except BaseException as error:  # whatever an application raises, its caller is answered
-                return answers.failure(run.order, error, run.context)
-            return answers.result(run.order, value, self._requests.max_message_bytes)
+                if not (run.context.cancelled and _only_stopped(error)):
+                    return answers.failure(run.order, error, run.context)
+            else:
+                return answers.result(run.order, value, self._requests.max_message_bytes)
         reason = run.context.cancel_reason or "deadline"
         return answers.failure(run.order, Cancelled(reason), run.context)
 
@@ -164,24 +193,40 @@ class TrioLoop:
         if run.context.cancelled:
             scope.cancel()
 
-    async def send(self, message: Frames) -> None:
-        """Hand a message to ZeroMQ; waits while the broker is away."""
-        await self._send(message)
+    async def send_part(self, message: Frames) -> None:
+        """Hand a part to ZeroMQ; waits while the broker is away.
+
+        Raises:
+            Cancelled: this worker ends; a stream without the part would be a wrong one.
+        """
+        if not await self._send(message):
+            raise Cancelled("draining")
 
     @property
     def max_message_bytes(self) -> int:
         """What the broker accepts."""
         return self._requests.max_message_bytes
 
-    async def _send(self, message: Frames) -> None:
+    async def _send(self, message: Frames, *, wait: bool = True) -> bool:
+        """Hand a message to ZeroMQ; False where it was given up: while the broker is away, it waits until SIGTERM."""
+        waited = 0.0
         while True:
             try:
                 self._pump.send(0, message)
-                return
+                return True
             except WouldBlock:
-                if self._stopping:
-                    return
-                await trio.sleep(RETRY_S)
+                if not wait or (self._stopping and waited >= WAIT_FOR_BROKER_S):
+                    return False
+            await trio.sleep(RETRY_S)
+            waited += RETRY_S
+
+
+def _only_stopped(error: BaseException) -> bool:
+    """Whether it is no more than what a nursery makes of the order to stop."""
+    if not isinstance(error, BaseExceptionGroup):
+        return False
+    _, rest = error.split((trio.Cancelled, Cancelled, GeneratorExit))
+    return rest is None
 
 
 class _Stream:
@@ -204,5 +249,5 @@ class _Stream:
             if run.credit.take_now():
                 break
             await self.changed.wait()
-        await self._loop.send(answers.part(run.order, self._number, value, self._loop.max_message_bytes))
+        await self._loop.send_part(answers.part(run.order, self._number, value, self._loop.max_message_bytes))
         self._number += 1
