@@ -39,6 +39,8 @@ class Workers:
         elif worker.token != message.token or worker.pool is not pool:
             self._refuse(peer, "a worker of this id is registered with another token or pool")
             return
+        elif worker.peer == peer:  # said twice: what it does not name is on its way to it, and nothing was lost
+            worker.suspect = False
         else:
             self._rebind(worker, peer, set(message.holds))
         self._describe(worker, message)

@@ -277,6 +277,18 @@ def test_an_order_that_cannot_be_delivered_goes_to_another() -> None:
     assert [again.id for again in bench.orders(bench.worker(200))] == [1]
 
 
+def test_a_worker_that_registers_twice_over_one_connection_loses_nothing() -> None:
+    """What it was sent meanwhile is still on its way to it."""
+    bench = Bench()
+    client, worker = bench.client(), bench.worker()
+    bench.tell(client, echo(1), b"")
+    bench.take(worker)
+    bench.say(worker, m.Register(id128(100), id128(101), POOL, 1, [m.CommandInfo("echo")]))
+    assert bench.take(client) == []
+    bench.tell(worker, m.WorkerReply(CLIENT, 1, 1), b"done")
+    assert bench.take(client) == [(m.Reply(1, 1), [b"done"])]
+
+
 def test_a_worker_that_reconnects_keeps_its_request() -> None:
     bench = Bench()
     client = bench.client()
