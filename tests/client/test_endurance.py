@@ -73,8 +73,10 @@ def test_a_child_may_close_what_it_inherited(client: Client) -> None:
 # --- Ctrl-C ---
 
 INTERRUPTED = """
-import sys
+import signal, sys
 from maitred.client import Client
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests themselves run in the background
 
 with Client(sys.argv[1]) as client:
     client.execute("general", "echo")
