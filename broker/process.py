@@ -26,7 +26,7 @@ from maitred.broker.settings import BrokerSettings
 from maitred.broker.shell import Shell
 from maitred.config.rundir import Connection, RunDirError, claim, run_dir
 from maitred.transport.endpoints import bind
-from maitred.transport.errors import TransportError
+from maitred.transport.errors import EndpointError
 from maitred.transport.lifeline import Lifeline, die_with_parent
 from maitred.transport.sockets import router
 
@@ -82,7 +82,7 @@ def child() -> None:
 
     try:
         sys.exit(run(settings, tell))
-    except (RunDirError, TransportError) as error:
+    except (RunDirError, EndpointError) as error:
         sys.exit(f"maitred: {error}")
 
 

@@ -1,30 +1,33 @@
-"""`maitred`: the global options and the list of commands. Each command has a file of its own.
+"""`maitred`: the global options and the list of commands. Each command has a file of its own. And `maitred-broker`.
 
 Exit codes: 0 fine, 1 the operation failed, 2 usage or configuration, 3 no broker reachable.
 """
 
 from __future__ import annotations
 
+import functools
 import platform
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from maitred.cli import call, configuration, look, serve
 from maitred.cli.options import Options
 
-__all__ = ["app", "main"]
+__all__ = ["app", "broker_main", "main"]
 
-app = typer.Typer(
-    name="maitred",
-    help="Route msgpack requests to named pools of warm Python workers.",
-    no_args_is_help=True,
+_new_app = functools.partial(
+    typer.Typer,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app = _new_app(
+    name="maitred", help="Route msgpack requests to named pools of warm Python workers.", no_args_is_help=True
+)
+broker_app = _new_app(name="maitred-broker")
 
 
 def _print_version(wanted: bool) -> None:
@@ -73,6 +76,22 @@ app.command()(look.workers)
 app.add_typer(configuration.app, name="config")
 
 
+@functools.wraps(_global_options)
+def _broker_alone(**options: Any) -> None:
+    _global_options(**options)
+    serve.broker(options["context"])
+
+
+broker_app.command(help="Start the broker alone, as `maitred broker` does; workers register from elsewhere.")(
+    _broker_alone
+)
+
+
 def main() -> None:
     """Entry point of the console script."""
     app()
+
+
+def broker_main() -> None:
+    """Entry point of the console script `maitred-broker`."""
+    broker_app()

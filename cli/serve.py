@@ -30,14 +30,14 @@ def broker(context: typer.Context) -> None:
     """Start the broker alone; workers register from elsewhere."""
     from maitred.broker.process import run as run_broker  # here and below: `maitred call` should not wait for them
     from maitred.cli import settings
-    from maitred.transport.errors import TransportError
+    from maitred.transport.errors import EndpointError
 
     options: Options = context.obj
     config = load_config(options)
     told = settings.of_broker(config, options.log_level, options.log_format, parent=None)
     try:
         code = run_broker(told, lambda bound: print("maitred broker listens:", *bound.clients, flush=True))
-    except (BrokerRunning, RunDirError, TransportError) as error:
+    except (BrokerRunning, RunDirError, EndpointError) as error:
         fail(str(error), Exit.FAILED)
     raise typer.Exit(code)
 

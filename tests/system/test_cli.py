@@ -6,10 +6,13 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Iterator
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +144,34 @@ def test_a_second_broker_in_the_same_directory_is_refused(up: Shell) -> None:
     assert "MAITRED_RUN_DIR" in done.stderr
     assert "Traceback" not in done.stderr
     assert up.maitred("call", "general", "ping").returncode == 0
+
+
+@pytest.mark.parametrize("verb", ["up", "broker"])
+def test_a_port_that_is_taken_is_one_line(shell: Shell, verb: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        where = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+        done = shell.maitred(*ANY_PORT, "--set", f"broker.clients={where}", verb)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0].startswith(f"maitred: cannot listen on {where}: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_each_console_script_is_there() -> None:
+    project = tomllib.loads((HERE.parents[1] / "pyproject.toml").read_text())
+    for name, target in project["project"]["scripts"].items():
+        assert callable(EntryPoint(name, target, "console_scripts").load()), name
+
+
+def test_maitred_broker_is_the_broker_alone(shell: Shell) -> None:
+    command = [sys.executable, "-c", "from maitred.cli.main import broker_main; broker_main()"]
+    broker = subprocess.Popen(
+        [*command, *ANY_PORT], env=shell.environment, cwd=shell.directory, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+    assert "listens" in ready(broker)
+    assert shell.json("status", "--json")["broker"]["clients"] == 1
+    broker.send_signal(signal.SIGTERM)
+    assert ended(broker)[0] == 0
 
 
 def test_without_a_broker_the_exit_code_is_3(shell: Shell) -> None:
