@@ -9,7 +9,6 @@ import platform
 import signal
 import sys
 import time
-from collections import deque
 from multiprocessing.context import ForkServerContext, SpawnContext
 
 import trio
@@ -17,15 +16,11 @@ import trio
 from maitred.protocol.messages import Certificate, Died
 from maitred.worker.agent_settings import AgentSettings
 from maitred.worker.options import Inherited, WorkerOptions
+from maitred.worker.output import Output
 from maitred.worker.preload import start_worker
 from maitred.worker.started_page import StartedPage
 
 __all__ = ["Child"]
-
-TAIL_BYTES = 4096
-"""Of a worker's last words, for its certificate."""
-
-READ_BYTES = 65_536
 
 _one_at_a_time = trio.CapacityLimiter(1)
 """`multiprocessing` guards its books against threads only in part."""
@@ -46,11 +41,7 @@ class Child:
         self.peak_rss = 0
         self.started_at = time.monotonic()
         self.page = StartedPage(settings.slots)
-        self._output, self._output_of_child = os.pipe()
-        os.set_blocking(self._output, False)
-        self._tail: deque[str] = deque()
-        self._tail_bytes = 0
-        self._label = f"[{settings.pool}]"
+        self._output = Output(f"[{settings.pool}]")
         self._options = WorkerOptions(
             settings.pool,
             settings.adapter,
@@ -61,7 +52,7 @@ class Child:
             settings.clients_endpoint,
             os.getpid(),
             self.page,
-            Inherited(self._output_of_child),
+            Inherited(self._output.descriptor_of_child),
             Inherited(lifeline),
         )
 
@@ -79,18 +70,18 @@ class Child:
             else:
                 await trio.to_thread.run_sync(self._process.start, limiter=_one_at_a_time)
         finally:
-            os.close(self._output_of_child)
+            self._output.handed_over()
         self.pid = self._process.pid or 0
-        self._label = f"[{self._options.pool} {self.pid}]"
+        self._output.label = f"[{self._options.pool} {self.pid}]"
 
     async def wait(self) -> None:
         """Return when it is dead: a few milliseconds after, by its sentinel. What it prints is passed on meanwhile."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._relay)
+            nursery.start_soon(self._output.relay)
             while self._process.exitcode is None:
                 await trio.lowlevel.wait_readable(self._process.sentinel)
             nursery.cancel_scope.cancel()
-        self._read()
+        self._output.finish()
 
     def kill(self, why: str) -> None:
         """Kill it, for a cause that its certificate will name."""
@@ -107,7 +98,7 @@ class Child:
 
     def close(self) -> None:
         """Free what belongs to it, once it is dead and buried."""
-        os.close(self._output)
+        self._output.close()
         self.page.close()
         self._process.close()
 
@@ -157,34 +148,7 @@ class Child:
 
     def last_words(self) -> str:
         """The last lines it printed."""
-        return "\n".join(self._tail).encode()[-TAIL_BYTES:].decode(errors="ignore")
-
-    # --- its output ---
-
-    async def _relay(self) -> None:
-        while True:
-            await trio.lowlevel.wait_readable(self._output)
-            if not self._read():
-                return
-
-    def _read(self) -> bool:
-        """Pass on what it printed; False at the end of it."""
-        while True:
-            try:
-                data = os.read(self._output, READ_BYTES)
-            except BlockingIOError:
-                return True
-            if not data:
-                return False
-            for line in data.decode(errors="replace").splitlines():
-                self._note(line)
-
-    def _note(self, line: str) -> None:
-        print(self._label, line, file=sys.stderr, flush=True)
-        self._tail.append(line[-TAIL_BYTES:])
-        self._tail_bytes += len(self._tail[-1]) + 1
-        while self._tail_bytes > TAIL_BYTES and len(self._tail) > 1:
-            self._tail_bytes -= len(self._tail.popleft()) + 1
+        return self._output.last_words()
 
 
 def _signal_name(number: int) -> str:

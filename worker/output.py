@@ -1,0 +1,92 @@
+"""What a worker prints: passed on line by line with its label, and the last of it kept for its death certificate.
+
+It is read in portions, one for each time that something is there: neither a worker that prints without end nor a process
+that it left behind, with the pipe still open, keeps the agent from its work.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections import deque
+
+import trio
+
+__all__ = ["TAIL_BYTES", "Output"]
+
+TAIL_BYTES = 4096
+"""Of a worker's last words, for its certificate."""
+
+READ_BYTES = 65_536
+"""One portion: all that a pipe holds, so that one more, after a death, is the rest of what the dead had to say."""
+
+MAX_LINE_BYTES = 65_536
+"""What is printed without an end of line is passed on in pieces of this size."""
+
+
+class Output:
+    """The reading end of a worker's standard output and error.
+
+    Attributes:
+        label: stands before each line.
+        descriptor_of_child: the writing end; closed by `handed_over`.
+    """
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        self._descriptor, self.descriptor_of_child = os.pipe()
+        os.set_blocking(self._descriptor, False)
+        self._unfinished = b""
+        self._tail: deque[bytes] = deque()
+        self._tail_bytes = 0
+
+    def handed_over(self) -> None:
+        """The worker has its end."""
+        os.close(self.descriptor_of_child)
+
+    def close(self) -> None:
+        """Free the descriptor; what was read is kept."""
+        os.close(self._descriptor)
+
+    async def relay(self) -> None:
+        """Pass on what comes, until nobody is left who could print."""
+        while True:
+            await trio.lowlevel.wait_readable(self._descriptor)
+            if not self.read():
+                return
+
+    def read(self) -> bool:
+        """Pass on one portion of what it printed; False at the end of it."""
+        try:
+            data = os.read(self._descriptor, READ_BYTES)
+        except BlockingIOError:
+            return True
+        *lines, rest = (self._unfinished + data).split(b"\n")
+        if len(rest) > MAX_LINE_BYTES:
+            lines.append(rest)
+            rest = b""
+        self._unfinished = rest
+        for line in lines:
+            self._note(line)
+        return bool(data)
+
+    def finish(self) -> None:
+        """It is dead: pass on the rest, with a line that it did not finish."""
+        self.read()
+        if self._unfinished:
+            self._note(self._unfinished)
+            self._unfinished = b""
+
+    def last_words(self) -> str:
+        """The last lines it printed."""
+        return b"\n".join(self._tail)[-TAIL_BYTES:].decode(errors="ignore")
+
+    def _note(self, line: bytes) -> None:
+        text = line.rstrip(b"\r")
+        with contextlib.suppress(OSError):  # our own standard error is gone, and no reason to end
+            print(self.label, text.decode(errors="replace"), file=sys.stderr, flush=True)
+        self._tail.append(text[-TAIL_BYTES:])
+        self._tail_bytes += len(self._tail[-1]) + 1
+        while self._tail_bytes > TAIL_BYTES and len(self._tail) > 1:
+            self._tail_bytes -= len(self._tail.popleft()) + 1
