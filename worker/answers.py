@@ -50,7 +50,7 @@ def result(order: Dispatch, value: Any, max_message_bytes: int) -> Frames:
     """Answer with a value; where it cannot be sent, with an error that says why."""
     try:
         return encode(WorkerReply(order.client, order.id, order.attempt), _body(value, "result", max_message_bytes))
-    except (EncodeError, PayloadTooLarge) as error:
+    except Exception as error:  # of a class of the application's, too, that does not let itself be read
         return failure(order, error)
 
 
@@ -68,11 +68,12 @@ def part(order: Dispatch, number: int, value: Any, max_message_bytes: int) -> Fr
 def failure(order: Dispatch, error: BaseException, context: Context | None = None) -> Frames:
     """Answer with what went wrong. Total: whatever was raised, there is an answer."""
     code, text, details = _describe(order, error, context)
-    header = WorkerError(order.client, order.id, order.attempt, code, text[:MAX_SENTENCE_CHARS])
+    sentence = text.encode("utf-8", "backslashreplace").decode()[:MAX_SENTENCE_CHARS]  # a file's name may be no text
+    header = WorkerError(order.client, order.id, order.attempt, code, sentence)
     try:
         return encode(header, encode_body(details))
-    except EncodeError:
-        return encode(header, encode_body({"type": str(details.get("type", ""))}))
+    except Exception:  # details of the application's own
+        return encode(header, encode_body({"type": type(error).__name__}))
 
 
 def _describe(order: Dispatch, error: BaseException, context: Context | None) -> tuple[str, str, dict[str, Any]]:
