@@ -40,8 +40,9 @@ class Run:
     def changed(self) -> None:
         """Wake whoever waits for credit, or for the end."""
         self.credit.wake()
-        if self.on_change is not None:
-            self.on_change()
+        on_change = self.on_change  # once: the function's thread may take it away meanwhile
+        if on_change is not None:
+            on_change()
 
 
 class Running:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import pytest
 
@@ -63,3 +64,23 @@ def test_what_is_answered_is_held_no_more() -> None:
     assert running.held.keys() == [(CLIENT, 1)]
     running.end(run)
     assert running.held.keys() == []
+
+
+def test_a_wake_up_that_meets_the_end_of_a_nested_call_is_harmless() -> None:
+    """The control thread looks at `on_change` while the function's thread takes it away."""
+
+    class Fleeting(Run):
+        @property
+        def on_change(self) -> Callable[[], object] | None:  # pyright: ignore[reportIncompatibleVariableOverride]
+            found, self._found = self._found, None
+            return found
+
+        @on_change.setter
+        def on_change(self, value: Callable[[], object] | None) -> None:
+            self._found = value
+
+    run = Fleeting(Dispatch(CLIENT, 1, 1, "echo", 30.0), Context())
+    woken: list[int] = []
+    run.on_change = lambda: woken.append(1)
+    run.changed()
+    assert woken == [1]
