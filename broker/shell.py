@@ -34,6 +34,10 @@ REMEMBERED_INPUTS = 1000
 """Inputs kept for a post-mortem: they replay through the pure core."""
 
 
+FAREWELL_S = 2.0
+"""At the end of a drain, so long is waited for peers that are slow to take their answers."""
+
+
 class Shell:
     """Runs a core over two bound ROUTER sockets, which it owns from here on.
 
@@ -64,6 +68,7 @@ class Shell:
         self._outbox = Outbox()
         self._on_note = on_note
         self._timer = trio.CancelScope()
+        self._leave_by: float | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled; the sockets are closed then, after what was sent has left."""
@@ -76,7 +81,7 @@ class Shell:
             self._pump.close()
 
     def drain(self) -> None:
-        """Stop admitting; `drained` is set once nothing is left to answer."""
+        """Stop admitting; `drained` is set once everything is answered, and the answers are handed to ZeroMQ."""
         self.draining = True
         self.perform(self.core.drain(trio.current_time()))
 
@@ -90,7 +95,9 @@ class Shell:
                 case Note() as note:
                     self._on_note(note)
                 case Drained():
-                    self.drained.set()
+                    self._leave_by = trio.current_time() + FAREWELL_S
+        if self._leave_by is not None and (not self._outbox or trio.current_time() >= self._leave_by):
+            self.drained.set()
         wake_at = self._wake_at()
         if wake_at < self._timer.deadline:  # a later one is found out when it fires: setting it costs more than that
             self._timer.deadline = wake_at
@@ -98,7 +105,7 @@ class Shell:
     def _receive(self, index: int, message: Sequence[Any]) -> None:
         now = trio.current_time()
         peer = Peer(SIDES[index], _plain(message[0]))
-        self.inputs.append((now, peer, message[1:2]))
+        self.inputs.append((now, peer, [_header(frame) for frame in message[1:2]]))
         self.perform(self.core.receive(peer, message[1:], now))
 
     def _receive_overlong(self, index: int, notice: TooManyFrames) -> None:
@@ -148,3 +155,8 @@ class Shell:
 
 def _plain(frame: Any) -> bytes:
     return frame if isinstance(frame, bytes) else bytes(frame)
+
+
+def _header(frame: Any) -> bytes:
+    """What is remembered of a header: all of it, unless it is too long to be one; no frame is kept from being freed."""
+    return frame if isinstance(frame, bytes) else bytes(frame.buffer[: limits.MAX_HEADER_BYTES + 1])

@@ -12,9 +12,10 @@ import trio
 import zmq
 from broker_peers import POOL, id128, settings
 
+from maitred.broker import shell as shell_module
 from maitred.broker.core.effects import Note
 from maitred.broker.shell import Shell
-from maitred.protocol import frames
+from maitred.protocol import frames, limits
 from maitred.protocol import messages as m
 from maitred.transport import endpoints, sockets
 
@@ -145,6 +146,50 @@ async def test_drain_ends_when_the_last_answer_has_left() -> None:
         with trio.fail_after(PATIENCE_S):
             await broker.shell.drained.wait()
         assert isinstance((await client.receive(frames.to_client.decode))[0], m.Reply)
+
+
+async def test_drain_ends_when_answers_that_had_to_wait_have_left() -> None:
+    """More than fit a queue, all at once: the requests that a drain refuses."""
+    async with running() as broker:
+        broker.shell._pump._sockets[0].setsockopt(zmq.SNDHWM, 1)
+        client = await hello(broker)
+        for number in range(600):
+            await client.send(m.Request(number, POOL, "x" * 100), b"")
+        with trio.fail_after(PATIENCE_S):
+            while len(broker.shell.core.state.requests) < 600:
+                await trio.testing.wait_all_tasks_blocked(0.001)
+        broker.shell.drain()
+        assert len(broker.shell._outbox)
+        assert not broker.shell.drained.is_set()
+        for _ in range(600):
+            error, _ = await client.receive(frames.to_client.decode)
+            assert error.code == "unavailable"
+        with trio.fail_after(PATIENCE_S):
+            await broker.shell.drained.wait()
+
+
+async def test_drain_does_not_wait_for_who_never_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shell_module, "FAREWELL_S", 0.05)
+    async with running() as broker:
+        broker.shell._pump._sockets[0].setsockopt(zmq.SNDHWM, 1)
+        client = await hello(broker)
+        for number in range(600):
+            await client.send(m.Request(number, POOL, "x" * 100), b"")
+        with trio.fail_after(PATIENCE_S):
+            while len(broker.shell.core.state.requests) < 600:
+                await trio.testing.wait_all_tasks_blocked(0.001)
+            broker.shell.drain()
+            await broker.shell.drained.wait()
+
+
+async def test_what_is_kept_for_a_post_mortem_is_bounded() -> None:
+    async with running() as broker:
+        client = await hello(broker)
+        await client.send_raw([b"x" * 10_000_000])
+        error, _ = await client.receive(frames.to_client.decode)
+        assert error.code == "protocol_error"
+        _, _, kept = broker.shell.inputs[-1]
+        assert len(kept[0]) <= limits.MAX_HEADER_BYTES + 1
 
 
 @pytest.mark.slow
