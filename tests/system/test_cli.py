@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -18,6 +19,9 @@ from typing import Any
 
 import psutil
 import pytest
+
+from maitred.client import Client
+from maitred.client.errors import Unavailable
 
 pytestmark = pytest.mark.slow
 
@@ -171,6 +175,21 @@ def test_maitred_broker_is_the_broker_alone(shell: Shell) -> None:
     assert "listens" in ready(broker)
     assert shell.json("status", "--json")["broker"]["clients"] == 1
     broker.send_signal(signal.SIGTERM)
+    assert ended(broker)[0] == 0
+
+
+def test_the_last_answers_of_a_broker_that_ends_arrive(shell: Shell) -> None:
+    (shell.directory / "maitred.toml").write_text("[pools.nobody]\n")
+    broker = shell.start(*ANY_PORT, "broker")
+    endpoint = ready(broker).split()[3]
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(Client(endpoint)) for _ in range(40)]
+        futures = [client.submit("nobody", "wait", timeout=30) for client in clients]
+        wait_for(lambda: shell.json("status", "--json")["pools"][0]["queued"] == len(clients))
+        broker.send_signal(signal.SIGTERM)
+        for future in futures:
+            with pytest.raises(Unavailable, match="the broker is shutting down"):
+                future.result(5)
     assert ended(broker)[0] == 0
 
 
