@@ -78,10 +78,11 @@ class Control:
         os.write(self._wake_out, b".")
 
     def stop(self) -> None:
-        """End the thread."""
+        """End the thread, if it was begun."""
         self._stopping = True
         os.write(self._wake_out, b".")
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
         os.close(self._wake_in)
         os.close(self._wake_out)
 

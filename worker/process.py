@@ -28,7 +28,7 @@ from maitred.transport.sockets import dealer
 from maitred.worker.context import Context
 from maitred.worker.control import Control
 from maitred.worker.invoke import astart, start
-from maitred.worker.loading import extend_path, load_service
+from maitred.worker.loading import AdapterError, extend_path, load_service
 from maitred.worker.options import WorkerOptions
 from maitred.worker.plain_loop import PlainLoop
 from maitred.worker.requests import Requests
@@ -55,11 +55,17 @@ def main(options: WorkerOptions) -> None:
 def serve(options: WorkerOptions) -> int:
     """Serve until SIGTERM; returns the exit code."""
     faulthandler.enable()  # a crash in C leaves its Python stack in the death certificate
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole terminal; who started us decides
+    if options.parent is None:
+        signal.signal(signal.SIGINT, _as_sigterm)
+    else:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole terminal; who started us decides
     signal.signal(signal.SIGTERM, _stop_loading)
     try:
         extend_path(options.path)
         service = load_service(options.adapter)
+    except AdapterError as error:
+        print(error, file=sys.stderr)
+        return EXIT_LOAD
     except Exception:
         traceback.print_exc()
         return EXIT_LOAD
@@ -68,6 +74,10 @@ def serve(options: WorkerOptions) -> int:
         return _serve(options, service, context)
     finally:
         context.destroy(linger=LEAVE_LINGER_MS)
+
+
+def _as_sigterm(_number: int, _frame: FrameType | None) -> None:
+    signal.raise_signal(signal.SIGTERM)
 
 
 def _stop_loading(_number: int, _frame: FrameType | None) -> None:
@@ -79,8 +89,8 @@ def _serve(options: WorkerOptions, service: Service, context: zmq.Context[zmq.So
     token = os.urandom(16)
     lifeline = options.lifeline.take() if options.lifeline is not None else None
     control = Control(context, options.endpoint, ControlConnection(options.worker, token), requests.running, lifeline)
-    control.start()
     try:
+        control.start()
         register = Register(
             options.worker, token, options.pool, options.slots, requests.commands(),
             platform.node()[:255], os.getpid(), f"maitred {metadata.version('maitred')}",

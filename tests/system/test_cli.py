@@ -316,6 +316,24 @@ def test_broker_and_pool_apart(shell: Shell) -> None:
     assert ended(broker)[0] == 0
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_worker_without_an_agent_ends_at_ctrl_c(shell: Shell, number: signal.Signals) -> None:
+    (shell.directory / "maitred.toml").write_text("[pools.app]\n")
+    broker = shell.start(*ANY_PORT, "broker")
+    ready(broker)
+    words = [sys.executable, "-m", "maitred.worker", "--pool", "app"]
+    refused = subprocess.run([*words, "json:dumps"], env=shell.environment, cwd=shell.directory, capture_output=True)
+    assert refused.returncode == 1
+    assert len(refused.stderr.splitlines()) == 1
+    worker = subprocess.Popen([*words, f"{HERE / 'app.py'}:service"], env=shell.environment, cwd=shell.directory)
+    wait_for(lambda: any(row["state"] == "idle" for row in shell.json("workers", "--json")))
+    worker.send_signal(number)
+    assert worker.wait(10) == 0
+    assert shell.json("workers", "--json") == []
+    broker.send_signal(signal.SIGTERM)
+    assert ended(broker)[0] == 0
+
+
 def wait_for(condition: Any, patience_s: float = 20.0) -> Any:
     began = time.monotonic()
     while not (found := condition()):
