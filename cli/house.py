@@ -31,6 +31,10 @@ __all__ = ["House", "run_agent", "run_house"]
 READY_POLL_S = 0.03
 """How often the broker is asked whether the workers are there."""
 
+FIRST_NOTICE_S = 5.0
+NOTICE_S = 60.0
+"""When, and then how often, the user is told which workers are not there yet."""
+
 RESTART_FIRST_S = 0.1
 RESTART_LONGEST_S = 10.0
 """Pause before a process that died is started again; it doubles with each death within STEADY_S of its start."""
@@ -124,6 +128,7 @@ class House:
 
     def _wait_ready(self) -> list[dict[str, object]]:
         said = ""
+        notice_at = time.monotonic() + FIRST_NOTICE_S
         with Client(self._bound.clients[0]) as client:
             while True:
                 rows = client.pools()
@@ -133,8 +138,13 @@ class House:
                     _say(degraded)
                     said = degraded
                 here = {row["name"]: row["total"] for row in rows}
-                if all(here[name] >= self._config.pools[name].size.min for name in self._pools):
+                wanted = {name: self._config.pools[name].size.min for name in self._pools}
+                if all(here[name] >= wanted[name] for name in wanted):
                     return rows
+                if time.monotonic() > notice_at:
+                    missing = [f"{name} {here[name]} of {wanted[name]}" for name in wanted if here[name] < wanted[name]]
+                    _say(f"still waiting for workers: {', '.join(missing)}; calls wait, or go to those that are there")
+                    notice_at = time.monotonic() + NOTICE_S
                 time.sleep(READY_POLL_S)
 
     # --- ending ---

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from typing import Annotated
 
 import typer
 
 from maitred.cli.options import Options, load_config
 from maitred.cli.output import Exit, fail
+from maitred.client.endpoint import find_endpoint
 from maitred.config import Config, check_adapters
 from maitred.config.rundir import BrokerRunning, RunDirError, discover_endpoint, discover_workers_endpoint
 
 __all__ = ["broker", "pool", "up"]
+
+PATIENCE_S = 2.0
+"""After so long without a word the user is told what is waited for."""
 
 
 def up(context: typer.Context) -> None:
@@ -67,13 +72,29 @@ def pool(
     endpoint = connect or discover_workers_endpoint(None)
     if endpoint is None:
         fail("no local broker found; start `maitred up`, or give --connect ENDPOINT", Exit.NO_BROKER)
+    try:
+        for each in filter(None, (connect, clients)):
+            find_endpoint(each)
+    except ValueError as error:
+        fail(str(error), Exit.USAGE)
     _refuse_bad_adapters(config, [name])
     told = settings.of_agent(config, name, endpoint, clients or discover_endpoint(options.endpoint), parent=os.getpid())
+    print(f"maitred pool {name}: starts {told.size} workers, which register at {endpoint}", flush=True)
     raise typer.Exit(run_agent(told))
 
 
 def _refuse_bad_adapters(config: Config, names: list[str]) -> None:
-    problems = check_adapters(config, pools=names)
+    pools = [config.pools[name] for name in names]
+    said = f"maitred: importing {', '.join(dict.fromkeys(pool.adapter for pool in pools if pool.adapter))} …"
+    notice = threading.Timer(PATIENCE_S, print, [said], {"file": sys.stderr, "flush": True})
+    notice.daemon = True
+    notice.start()
+    try:
+        problems = check_adapters(
+            config, pools=names, timeout_s=max((pool.startup_timeout_s for pool in pools), default=0)
+        )
+    finally:
+        notice.cancel()
     for problem in problems:
         print(f"maitred: {problem}", file=sys.stderr)
     if problems:

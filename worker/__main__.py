@@ -9,6 +9,7 @@ import argparse
 import os
 import sys
 
+from maitred.client.endpoint import find_endpoint
 from maitred.config.rundir import discover_endpoint, discover_workers_endpoint
 from maitred.worker.options import WorkerOptions
 from maitred.worker.process import serve
@@ -26,6 +27,11 @@ def main() -> int:
     if endpoint is None:
         print("no local broker found: start `maitred up` or give --connect ENDPOINT", file=sys.stderr)
         return 3
+    try:
+        for each in filter(None, (given.connect, given.clients)):
+            find_endpoint(each)
+    except ValueError as error:
+        parser.error(str(error))
     clients = given.clients or discover_endpoint(None)
     return serve(
         WorkerOptions(given.pool, given.adapter, (os.getcwd(),), endpoint, os.urandom(16), clients_endpoint=clients)

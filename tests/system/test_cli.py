@@ -193,6 +193,40 @@ def test_the_last_answers_of_a_broker_that_ends_arrive(shell: Shell) -> None:
     assert ended(broker)[0] == 0
 
 
+def test_what_takes_long_is_named(shell: Shell) -> None:
+    (shell.directory / "slow.py").write_text(
+        "import time; from maitred.worker import Service; service = Service(); time.sleep(2.5)\n"
+        "service.startup(lambda: time.sleep(9))\n"
+    )
+    (shell.directory / "maitred.toml").write_text('[pools.a]\nadapter = "slow:service"\nsize = 1\n')
+    house = shell.start(*ANY_PORT, "up")
+    assert house.stderr is not None
+    assert "importing slow:service" in house.stderr.readline()
+    while "waiting for workers: a 0 of 1" not in (line := house.stderr.readline()):
+        assert line
+    house.send_signal(signal.SIGTERM)
+    assert ended(house)[0] == 0
+
+
+@pytest.mark.parametrize("option", ["--connect", "--clients"])
+def test_what_is_no_endpoint_is_refused(shell: Shell, option: str) -> None:
+    ends = ["--connect", "tcp://127.0.0.1:9", option, "nowhere"]
+    done = shell.maitred("pool", "general", *ends)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    words = [
+        sys.executable,
+        "-m",
+        "maitred.worker",
+        "--pool",
+        "general",
+        *ends,
+        "maitred.worker.adapters.general:service",
+    ]
+    worker = subprocess.run(words, capture_output=True, text=True)
+    assert worker.returncode == 2
+    assert "Traceback" not in worker.stderr
+
+
 def test_without_a_broker_the_exit_code_is_3(shell: Shell) -> None:
     for words in (["status"], ["workers"], ["call", "general", "ping"]):
         done = shell.maitred(*words)
