@@ -13,6 +13,7 @@ import os
 import platform
 import signal
 import sys
+import threading
 import traceback
 from importlib import metadata
 from types import FrameType
@@ -42,6 +43,9 @@ EXIT_REFUSED = 2
 LEAVE_LINGER_MS = 1000
 """How long the last answer and LEAVE may take to go out."""
 
+EXIT_PATIENCE_S = 2.0
+"""How long the application may take to end, its threads above all: nobody replaces a worker that has not ended."""
+
 
 def main(options: WorkerOptions) -> None:
     """Be a worker of an agent. Called in the process made for it, in its main thread."""
@@ -49,7 +53,14 @@ def main(options: WorkerOptions) -> None:
         die_with_parent(options.parent)
     if options.output is not None:
         _redirect(options.output.take())
-    sys.exit(serve(options))
+    try:
+        code = serve(options)
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    last_resort = threading.Timer(EXIT_PATIENCE_S, os._exit, [code])
+    last_resort.daemon = True
+    last_resort.start()
+    sys.exit(code)
 
 
 def serve(options: WorkerOptions) -> int:
@@ -145,8 +156,17 @@ def _run_under_trio(
     from maitred.worker.trio_loop import TrioLoop
 
     async def run() -> None:
-        await astart(service, itself)
-        await TrioLoop(socket, connection, requests, control, options.clients_endpoint).run()
+        token = trio.lowlevel.current_trio_token()
+        with trio.CancelScope() as scope:
+
+            def stop_loading(_number: int, _frame: FrameType | None) -> None:
+                if trio.lowlevel.in_trio_task():
+                    raise SystemExit(0)
+                token.run_sync_soon(scope.cancel)  # trio's own code is running, which must not be interrupted
+
+            signal.signal(signal.SIGTERM, stop_loading)
+            await astart(service, itself)
+            await TrioLoop(socket, connection, requests, control, options.clients_endpoint).run()
 
     trio.run(run)
 
