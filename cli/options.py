@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 import typer
 
@@ -50,9 +52,18 @@ def _endpoint(options: Options) -> str | None:
     return found.clients[0] if found is not None and found.clients else broker.clients
 
 
+def _leave(number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
 @contextlib.contextmanager
 def talking_to_broker(options: Options) -> Generator[Client]:
     """A client of the broker that the user means; what goes wrong is put into words and ends the command."""
+    for number in (
+        signal.SIGTERM,
+        signal.SIGHUP,
+    ):  # as Ctrl-C does: the client leaves, and what it asked for is stopped
+        signal.signal(number, _leave)
     try:
         with Client(_endpoint(options)) as client:
             yield client

@@ -41,6 +41,14 @@ except AdapterError as error:
     said = str(error)
 except BaseException as error:
     said = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
+    if isinstance(error, SyntaxError):
+        where = error.filename, error.lineno
+    else:
+        frames = traceback.extract_tb(error.__traceback__)
+        near = [frame for frame in frames if any(frame.filename.startswith(place) for place in path)]
+        where = (near[-1].filename, near[-1].lineno) if near else None
+    if where:
+        said = f"{said} ({where[0]}:{where[1]})"
 with open(verdict, "w", encoding="utf-8", errors="replace") as file:
     json.dump(said, file)
 os._exit(0)

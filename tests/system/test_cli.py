@@ -287,6 +287,20 @@ def test_sigterm_lets_what_runs_finish(shell: Shell) -> None:
     assert ended(house)[0] == 0
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_call_that_is_told_to_end_stops_its_work(shell: Shell, number: signal.Signals) -> None:
+    (shell.directory / "maitred.toml").write_text(ONE_POOL)
+    house = shell.start(*ANY_PORT, "up")
+    ready(house)
+    call = shell.start("call", "app", "nap", '{"seconds": 25}')
+    wait_for(lambda: any(row["state"] == "busy" for row in shell.json("workers", "--json")))
+    call.send_signal(number)
+    assert ended(call) == (128 + number, "")
+    wait_for(lambda: all(row["state"] == "idle" for row in shell.json("workers", "--json")), patience_s=5)
+    house.send_signal(signal.SIGTERM)
+    assert ended(house)[0] == 0
+
+
 def test_a_second_signal_ends_it_at_once(shell: Shell) -> None:
     (shell.directory / "maitred.toml").write_text(ONE_POOL)
     house = shell.start(*ANY_PORT, "up")
