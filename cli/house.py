@@ -112,7 +112,9 @@ class House:
                 return
             pause = RESTART_FIRST_S if time.monotonic() - began > STEADY_S else min(2 * pause, RESTART_LONGEST_S)
             _say(f"{what} ended with {_describe(code)}; started again in {pause:g} s")
-            await trio.sleep(pause)
+            with trio.move_on_after(pause):
+                await self._stopping.wait()
+                return
             try:
                 start()
             except StartError as error:
