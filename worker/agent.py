@@ -143,8 +143,8 @@ class Agent:
 
     async def _limit_startup(self, child: Child) -> None:
         await trio.sleep(self._settings.startup_timeout_s)
-        if not child.page.ready:
-            self._say(f"worker {child.pid} was not ready within {self._settings.startup_timeout_s:g} s: killed")
+        if not child.page.loaded:  # one that has loaded waits for a broker that is away: another would, too
+            self._say(f"worker {child.pid} had not loaded within {self._settings.startup_timeout_s:g} s: killed")
             child.kill("timeout")
 
     def _bury(self, child: Child, backoff: Backoff) -> float:

@@ -16,7 +16,7 @@ class AgentSettings(Struct, frozen=True, forbid_unknown_fields=True):
         slots: requests a worker may be given at a time; one of them runs.
         start_method: "forkserver", or "spawn" for adapters that cannot be forked.
         threads_per_worker: cap on the threads of numerical libraries; 0 leaves the environment alone.
-        startup_timeout_s: a worker that is not ready by then is killed.
+        startup_timeout_s: a worker that has not loaded by then is killed.
         restart_backoff_s: pause before the second restart of a worker that keeps dying; it doubles from there.
         restart_backoff_max_s: the longest pause.
         drain_timeout_s: time for what runs to finish after SIGTERM.

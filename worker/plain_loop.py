@@ -70,6 +70,7 @@ class PlainLoop:
             MaitredError: the broker refused this worker.
         """
         signal.signal(signal.SIGTERM, self._terminate)
+        self._requests.page.mark_loaded()
         self._send(self._connection.register())
         while not self._stopping:
             if self._wait():

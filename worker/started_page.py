@@ -21,8 +21,10 @@ from typing import Any, NamedTuple
 
 __all__ = ["Started", "StartedPage"]
 
-_HEADER = struct.Struct("<B7xQ")  # ready, served
+_HEADER = struct.Struct("<B7xQ")  # how far it is, served
 _SLOT = struct.Struct("<B7x16sQd")  # state, client id, request id, deadline (time.monotonic, system-wide on Linux)
+
+_STARTING, _LOADED, _READY = range(3)  # how far a worker is
 
 _FREE, _RUNNING, _ANSWERED = range(3)  # states of a slot
 
@@ -61,9 +63,13 @@ class StartedPage:
 
     # --- the worker writes ---
 
+    def mark_loaded(self) -> None:
+        """The worker has all it needs but a broker."""
+        self._map[0] = _LOADED
+
     def mark_ready(self) -> None:
         """The worker takes requests from now on."""
-        self._map[0] = 1
+        self._map[0] = _READY
 
     def begin(self, client: bytes, request_id: int, deadline: float) -> int:
         """Note a request that is about to run; returns its slot, for `end`.
@@ -83,15 +89,20 @@ class StartedPage:
         """The answer is on its way."""
         self._map[_HEADER.size + slot * _SLOT.size] = _ANSWERED
         self._available.append(slot)
-        ready, served = _HEADER.unpack_from(self._map)
-        _HEADER.pack_into(self._map, 0, ready, served + 1)
+        how_far, served = _HEADER.unpack_from(self._map)
+        _HEADER.pack_into(self._map, 0, how_far, served + 1)
 
     # --- the agent reads ---
 
     @property
+    def loaded(self) -> bool:
+        """Whether the worker has loaded what it needs; it may still wait for a broker."""
+        return self._map[0] >= _LOADED
+
+    @property
     def ready(self) -> bool:
         """Whether the worker has ever been ready."""
-        return bool(self._map[0])
+        return self._map[0] == _READY
 
     @property
     def served(self) -> int:

@@ -73,6 +73,7 @@ class TrioLoop:
             MaitredError: the broker refused this worker.
         """
         self._token = trio.lowlevel.current_trio_token()
+        self._requests.page.mark_loaded()
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
