@@ -85,7 +85,7 @@ class Requests:
 
     def _unknown_command(self, client: Client, message: messages.Request, pool: Pool, commands: list[str]) -> None:
         nearest = _nearest(message.command, commands)
-        hint = f"; did you mean {nearest!r}?" if nearest else ""
+        hint = f"; did you mean {nearest!r}?" if nearest else "."
         text = f"pool {pool.name!r} has no command {message.command!r}{hint} It has: {', '.join(commands)}"
         details = {"pool": pool.name, "command": message.command, "commands": commands, "nearest": nearest}
         self._state.refuse(client.peer, message.id, Code.UNKNOWN_COMMAND, text[:4096], details)
