@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections import deque
 
 import trio
 
@@ -38,8 +37,7 @@ class Output:
         self._descriptor, self.descriptor_of_child = os.pipe()
         os.set_blocking(self._descriptor, False)
         self._unfinished = b""
-        self._tail: deque[bytes] = deque()
-        self._tail_bytes = 0
+        self._tail = b""
 
     def handed_over(self) -> None:
         """The worker has its end."""
@@ -67,26 +65,25 @@ class Output:
             lines.append(rest)
             rest = b""
         self._unfinished = rest
-        for line in lines:
-            self._note(line)
+        if lines:
+            self._pass_on(b"\n".join(lines))
         return bool(data)
 
     def finish(self) -> None:
         """It is dead: pass on the rest, with a line that it did not finish."""
         self.read()
         if self._unfinished:
-            self._note(self._unfinished)
+            self._pass_on(self._unfinished)
             self._unfinished = b""
 
     def last_words(self) -> str:
         """The last lines it printed."""
-        return b"\n".join(self._tail)[-TAIL_BYTES:].decode(errors="ignore")
+        return self._tail[:-1].decode(errors="ignore")
 
-    def _note(self, line: bytes) -> None:
-        text = line.rstrip(b"\r")
+    def _pass_on(self, lines: bytes) -> None:
+        """Print lines in one go: there may be thousands of them."""
+        lines = lines.replace(b"\r\n", b"\n").rstrip(b"\r")
+        text = lines.decode(errors="replace").replace("\n", f"\n{self.label} ")
         with contextlib.suppress(OSError):  # our own standard error is gone, and no reason to end
-            print(self.label, text.decode(errors="replace"), file=sys.stderr, flush=True)
-        self._tail.append(text[-TAIL_BYTES:])
-        self._tail_bytes += len(self._tail[-1]) + 1
-        while self._tail_bytes > TAIL_BYTES and len(self._tail) > 1:
-            self._tail_bytes -= len(self._tail.popleft()) + 1
+            print(self.label, text, file=sys.stderr, flush=True)
+        self._tail = (self._tail + lines[-TAIL_BYTES:] + b"\n")[-TAIL_BYTES - 1 :]
