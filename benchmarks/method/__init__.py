@@ -1,0 +1,1 @@
+"""How anything is measured. Knows no subject and no scenario."""

@@ -1,0 +1,180 @@
+"""What the scenarios share: starting subjects, warming them up, and putting together what a run found."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import msgspec
+from msgspec import Struct
+
+from maitred.benchmarks.method.environment import environment
+from maitred.benchmarks.method.load import Flow, Load
+from maitred.benchmarks.method.pairs import Rounds, take_turns
+from maitred.benchmarks.method.recorder import merged
+from maitred.benchmarks.method.statistics import latency, p50_us, p99_us, void_reason
+from maitred.benchmarks.method.warmup import WarmUp
+from maitred.benchmarks.results import Comparison, Measurement, Result, Setting, Skipped, SubjectNote
+from maitred.benchmarks.subjects.protocol import Caller, Running, Setup, StartError, Subject, Transport
+
+__all__ = ["BASELINE", "Parameters", "Progress", "Report", "Runner", "payload_of"]
+
+BASELINE = "zmq-proxy"
+"""What everything is compared with, where it is measured: the floor of a brokered path."""
+
+Progress: TypeAlias = Callable[[str], None]
+"""Is told in a few words what is being measured."""
+
+Runner: TypeAlias = Callable[[Sequence[Subject], Any, Progress], Result]
+"""A scenario's `run`: the subjects, the scenario's own `Parameters`, and who is told how far it is."""
+
+
+class Parameters(Struct, frozen=True, kw_only=True):
+    """What scenarios have in common; each adds its own.
+
+    Attributes:
+        transport: between caller and what is in the middle.
+        workers: processes that do the task.
+        payload_bytes: of each request, and of its answer.
+        rounds: how often subjects take turns.
+        warm_up: the rule, fixed beforehand.
+    """
+
+    transport: Transport = "tcp"
+    workers: int = 1
+    payload_bytes: int = 128
+    rounds: int = 10
+    warm_up: WarmUp = WarmUp()
+
+
+class Report:
+    """A result in the making.
+
+    Args:
+        scenario: its name.
+        parameters: its parameters.
+        progress: is told what is being measured.
+    """
+
+    def __init__(self, scenario: str, parameters: Parameters, progress: Progress) -> None:
+        self.say = progress
+        self._scenario, self._parameters = scenario, parameters
+        self._began, self._began_s = datetime.datetime.now(datetime.UTC), time.monotonic()
+        self._environment = environment()
+        self._subjects: dict[str, SubjectNote] = {}
+        self._skipped: dict[str, Skipped] = {}
+        self.measurements: list[Measurement] = []
+        self.comparisons: list[Comparison] = []
+        self.notes: list[str] = []
+
+    @contextlib.contextmanager
+    def started(self, subjects: Sequence[Subject], setup: Setup) -> Generator[dict[str, Running]]:
+        """Start all subjects that can be; the others are recorded as skipped, with the reason."""
+        with contextlib.ExitStack() as stack:
+            running: dict[str, Running] = {}
+            for subject in subjects:
+                reason = self._reason(subject, setup)
+                if reason is None:
+                    self.say(f"starting {subject.name}")
+                    try:
+                        running[subject.name] = stack.enter_context(subject.start(setup))
+                    except StartError as error:
+                        reason = str(error)
+                if reason is not None:
+                    self.skip(subject.name, reason)
+                else:
+                    self._subjects.setdefault(subject.name, SubjectNote(subject.description, subject.versions()))
+            yield running
+
+    @contextlib.contextmanager
+    def callers(self, subjects: Sequence[Subject], setup: Setup, warm_up: Load) -> Generator[dict[str, Caller]]:
+        """Start subjects and connect a caller to each; all are warmed up with this load."""
+        with self.started(subjects, setup) as running, contextlib.ExitStack() as stack:
+            callers = {name: it.caller() for name, it in running.items()}
+            for caller in callers.values():
+                stack.callback(caller.close)
+            for name, caller in callers.items():
+                self.say(f"warming {name} up")
+                self._parameters.warm_up.run(caller.drive, warm_up)
+            yield callers
+
+    def _reason(self, subject: Subject, setup: Setup) -> str | None:
+        if setup.transport not in subject.transports:
+            return f"it has no {setup.transport}"
+        return subject.skip_reason()
+
+    def skip(self, subject: str, reason: str) -> None:
+        """Record that a subject was not measured; the first reason stays."""
+        self._skipped.setdefault(subject, Skipped(subject, reason))
+
+    def take_turns(self, callers: Mapping[str, Caller], load: Load, setting: Setting) -> Rounds:
+        """Put a load on every caller in turn, and record each one's latency and throughput in that setting."""
+        blocks = {name: _block(caller, load) for name, caller in callers.items()}
+        found = take_turns(blocks, self._parameters.rounds, BASELINE)
+        for name, flows in found.flows.items():
+            self.measured(name, setting, flows)
+        return found
+
+    def measured(self, subject: str, setting: Setting, flows: Sequence[Flow], **values: float) -> Measurement:
+        """Record what came of some blocks with one subject in one setting; returns what was recorded."""
+        found = latency(merged(flow.latency for flow in flows), histogram=True)
+        lag = latency(merged(flow.lag for flow in flows))
+        took_s = sum(flow.took_s for flow in flows)
+        done = sum(len(flow.latency) for flow in flows)
+        measurement = Measurement(
+            subject=subject,
+            setting=setting,
+            latency=found,
+            lag=lag,
+            values={"throughput_per_s": round(done / took_s, 3) if took_s else 0.0, **values},
+            failures=_failures(flows),
+            void=void_reason(found, lag),
+        )
+        self.measurements.append(measurement)
+        return measurement
+
+    def compare_latency(self, rounds: Rounds, setting: Setting, *, baseline: str | None = None) -> None:
+        """Compare p50 and p99 of all subjects with a baseline."""
+        for figure, of in (("p50", p50_us), ("p99", p99_us)):
+            self.compare(figure, rounds, lambda flow, of=of: of(flow.latency), setting, baseline=baseline)
+
+    def compare(
+        self, figure: str, rounds: Rounds, of: Callable[[Flow], float], setting: Setting, *, baseline: str | None = None
+    ) -> None:
+        """Compare one figure of all subjects with a baseline; None is the rounds' own, with its noise floor."""
+        self.comparisons += rounds.comparisons(figure, of, setting, baseline=baseline)
+
+    def result(self) -> Result:
+        """The run is over."""
+        return Result(
+            scenario=self._scenario,
+            began=self._began.isoformat(timespec="seconds"),
+            took_s=round(time.monotonic() - self._began_s, 1),
+            parameters=msgspec.to_builtins(self._parameters),
+            environment=self._environment,
+            subjects=self._subjects,
+            measurements=self.measurements,
+            comparisons=self.comparisons,
+            skipped=list(self._skipped.values()),
+            notes=self.notes,
+        )
+
+
+def payload_of(size: int) -> bytes:
+    """A payload of so many bytes, which no transport would find worth compressing."""
+    return bytes(range(256)) * (size // 256) + bytes(range(size % 256))
+
+
+def _block(caller: Caller, load: Load) -> Callable[[], Flow]:
+    return lambda: caller.drive(load)
+
+
+def _failures(flows: Sequence[Flow]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for flow in flows:
+        for name, times in flow.failed.items():
+            counts[name] = counts.get(name, 0) + len(times)
+    return counts

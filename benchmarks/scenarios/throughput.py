@@ -1,0 +1,71 @@
+"""How many requests a second get through?
+
+By how many are outstanding, how many workers there are, and how long each task takes. With tasks that take
+long it shows how well workers are kept busy: n workers do n / task_s of them in a second at best.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from maitred.benchmarks.method.load import Load
+from maitred.benchmarks.results import Result, Setting
+from maitred.benchmarks.scenarios import common
+from maitred.benchmarks.scenarios.common import Progress, Report, payload_of
+from maitred.benchmarks.subjects.protocol import Caller, Setup, Subject
+
+__all__ = ["LONG", "Parameters", "run"]
+
+
+class Parameters(common.Parameters, frozen=True, kw_only=True):
+    """See `common.Parameters`; `workers` is not used here.
+
+    Attributes:
+        outstanding: requests under way, each of these.
+        pools: worker processes, each of these.
+        tasks_s: seconds that a task sleeps, each of these.
+        seconds: of a block.
+    """
+
+    rounds: int = 4
+    outstanding: tuple[int, ...] = (1, 16, 64)
+    pools: tuple[int, ...] = (2,)
+    tasks_s: tuple[float, ...] = (0.0,)
+    seconds: float = 0.3
+
+
+LONG: dict[str, Any] = {
+    "rounds": 10,
+    "outstanding": (1, 2, 4, 8, 16, 32, 64, 128, 256),
+    "pools": (1, 2, 4),
+    "tasks_s": (0.0, 0.001, 0.01),
+    "seconds": 1.0,
+}
+
+
+def run(subjects: Sequence[Subject], parameters: Parameters, progress: Progress) -> Result:
+    """Measure."""
+    report = Report("throughput", parameters, progress)
+    payload = payload_of(parameters.payload_bytes)
+    for workers in parameters.pools:
+        warm_up = Load(payload=payload, outstanding=max(parameters.outstanding), seconds=parameters.seconds)
+        with report.callers(subjects, Setup(parameters.transport, workers), warm_up) as callers:
+            for task_s, outstanding in itertools.product(parameters.tasks_s, parameters.outstanding):
+                load = Load(payload=payload, task_s=task_s, outstanding=outstanding, seconds=parameters.seconds)
+                _measure(report, callers, load, workers, parameters)
+    return report.result()
+
+
+def _measure(report: Report, callers: Mapping[str, Caller], load: Load, workers: int, parameters: Parameters) -> None:
+    setting: Setting = {
+        "transport": parameters.transport,
+        "payload_bytes": parameters.payload_bytes,
+        "workers": workers,
+        "outstanding": load.outstanding,
+        "task_s": load.task_s,
+    }
+    report.say(f"{workers} workers, {load.outstanding} outstanding, tasks of {load.task_s * 1e3:g} ms")
+    rounds = report.take_turns(callers, load, setting)
+    report.compare("throughput", rounds, lambda flow: flow.per_s, setting)

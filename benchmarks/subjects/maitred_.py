@@ -1,0 +1,149 @@
+"""Maitred itself, as an application uses it: a broker process, an agent with its workers, and the client library."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Generator, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from maitred.benchmarks.method.drivers import drive_async, drive_calls, drive_futures
+from maitred.benchmarks.method.environment import versions_of
+from maitred.benchmarks.method.load import Flow, Load
+from maitred.benchmarks.subjects.protocol import Caller, Payload, Setup, Transport
+from maitred.client import AsyncClient, Client
+from maitred.testing import House, Pool, running
+
+__all__ = ["Maitred", "asynchronous", "asyncio", "synchronous"]
+
+POOL = "general"
+ADAPTER = "maitred.benchmarks.subjects.echo:service"
+
+ClientKind = Literal["sync", "trio", "asyncio"]
+
+
+@dataclass(frozen=True)
+class Maitred:
+    """See `Subject`.
+
+    Attributes:
+        client: which client, and under which event loop.
+        broker: more of the broker's settings, by name.
+        pool: more of the agent's settings, by name.
+        max_queue: the pool's.
+    """
+
+    name: str
+    client: ClientKind
+    broker: dict[str, Any] = field(default_factory=dict[str, Any])
+    pool: dict[str, Any] = field(default_factory=dict[str, Any])
+    max_queue: int = 1000
+    transports: tuple[Transport, ...] = ("tcp", "ipc")
+    carries_arrays: bool = True
+
+    @property
+    def description(self) -> str:
+        """See `Subject`."""
+        kind = {"sync": "Client", "trio": "AsyncClient under trio", "asyncio": "AsyncClient under asyncio"}[self.client]
+        return f"broker between {kind} and workers; the workers of the same host are connected by ipc, as always"
+
+    def skip_reason(self) -> str | None:
+        """It is always there."""
+        return None
+
+    def versions(self) -> dict[str, str]:
+        """See `Subject`."""
+        return versions_of("maitred", "pyzmq")
+
+    @contextlib.contextmanager
+    def start(self, setup: Setup) -> Generator[RunningMaitred]:
+        """See `Subject`."""
+        pool = Pool(ADAPTER, size=setup.workers, settings=self.pool, timeout_s=600.0, max_queue=self.max_queue)
+        with running(pool, broker=self.broker) as house:
+            yield RunningMaitred(house, self.client, setup.transport)
+
+
+class RunningMaitred:
+    """See `Running`. `house` has the processes and a client of its own, for scenarios about maitred alone."""
+
+    def __init__(self, house: House, client: ClientKind, transport: Transport) -> None:
+        self.house = house
+        self.endpoint = house.clients if transport == "ipc" else house.clients_tcp
+        self._client: ClientKind = client
+
+    def caller(self) -> Caller:
+        """See `Running`."""
+        return SyncCaller(self.endpoint) if self._client == "sync" else AsyncCaller(self.endpoint, self._client)
+
+    @property
+    def processes(self) -> Mapping[str, int]:
+        """See `Running`."""
+        agents = {f"agent of {name}": agent.pid for name, agent in self.house.agents.items()}
+        workers = {f"worker {number}": row["pid"] for number, row in enumerate(self.house.client.workers(), 1)}
+        return {"broker": self.house.broker.pid, **agents, **workers}
+
+
+class SyncCaller:
+    """See `Caller`. One outstanding is `execute`; more are `submit`."""
+
+    def __init__(self, endpoint: str) -> None:
+        self.client = Client(endpoint)
+
+    def call(self, payload: Payload, task_s: float = 0.0) -> Payload:
+        """See `Caller`."""
+        return self.client.execute(POOL, "echo", _arguments(payload, task_s))
+
+    def drive(self, load: Load) -> Flow:
+        """See `Caller`."""
+        arguments = _arguments(load.payload, load.task_s)
+        if load.outstanding == 1 and not load.rate_per_s:
+            return drive_calls(_call(self.client, arguments, load.timeout_s), load)
+        return drive_futures(functools.partial(self._submit, arguments, load.timeout_s), load)
+
+    def _submit(self, arguments: dict[str, Any], timeout_s: float) -> Future[Any]:
+        return self.client.submit(POOL, "echo", arguments, timeout=timeout_s)
+
+    def close(self) -> None:
+        """See `Caller`."""
+        self.client.close()
+
+
+class AsyncCaller:
+    """See `Caller`. The event loop runs in a thread of its own, and the whole load within it."""
+
+    def __init__(self, endpoint: str, backend: Literal["trio", "asyncio"]) -> None:
+        self._exits = contextlib.ExitStack()
+        self._portal: BlockingPortal = self._exits.enter_context(start_blocking_portal(backend))
+        self.client = AsyncClient(endpoint)
+        self._exits.enter_context(self._portal.wrap_async_context_manager(self.client))
+
+    def call(self, payload: Payload, task_s: float = 0.0) -> Payload:
+        """See `Caller`."""
+        return self._portal.call(self.client.execute, POOL, "echo", _arguments(payload, task_s))
+
+    def drive(self, load: Load) -> Flow:
+        """See `Caller`."""
+        arguments = _arguments(load.payload, load.task_s)
+        execute = functools.partial(self.client.execute, POOL, "echo", arguments, timeout=load.timeout_s)
+        return self._portal.call(drive_async, execute, load)
+
+    def close(self) -> None:
+        """See `Caller`."""
+        self._exits.close()
+
+
+def _call(client: Client, arguments: dict[str, Any], timeout_s: float) -> Callable[[], object]:
+    return lambda: client.execute(POOL, "echo", arguments, timeout=timeout_s)
+
+
+def _arguments(payload: Payload, task_s: float) -> dict[str, Any]:
+    return {"payload": payload, "task_s": task_s} if task_s else {"payload": payload}
+
+
+synchronous = Maitred("maitred", "sync")
+asynchronous = Maitred("maitred-async", "trio")
+asyncio = Maitred("maitred-asyncio", "asyncio")

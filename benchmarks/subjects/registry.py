@@ -1,0 +1,64 @@
+"""The list of subjects. Each is imported only when it is asked for, so that its library may be missing."""
+
+from __future__ import annotations
+
+import importlib
+from typing import cast
+
+from maitred.benchmarks.subjects.protocol import Subject
+
+__all__ = ["FLOOR", "OURS", "PEERS", "UnknownSubject", "chosen", "load"]
+
+_HERE = "maitred.benchmarks.subjects"
+
+OURS = {
+    "maitred": f"{_HERE}.maitred_:synchronous",
+    "maitred-async": f"{_HERE}.maitred_:asynchronous",
+    "maitred-asyncio": f"{_HERE}.maitred_:asyncio",
+}
+"""Maitred by its clients: "module:attribute", as for the peers."""
+
+FLOOR = ("zmq-proxy", "zmq-direct")
+"""Peers that need nothing but pyzmq; measured where no others were asked for. The first one is the baseline."""
+
+PEERS = {
+    "zmq-proxy": f"{_HERE}.zmq_plain:proxy",
+    "zmq-direct": f"{_HERE}.zmq_plain:direct",
+}
+"""What maitred is measured beside."""
+
+
+class UnknownSubject(ValueError):
+    """No subject has this name; the text says which there are."""
+
+
+def load(name: str) -> Subject:
+    """A subject by its name.
+
+    Raises:
+        UnknownSubject: there is none.
+    """
+    where = {**OURS, **PEERS}.get(name)
+    if where is None:
+        raise UnknownSubject(f"no subject is called {name!r}; there are {', '.join([*OURS, *PEERS])}")
+    module, _, attribute = where.partition(":")
+    return cast("Subject", getattr(importlib.import_module(module), attribute))
+
+
+def chosen(ours: str = "maitred", peers: str = "") -> list[Subject]:
+    """The subjects of a run, ours first.
+
+    Args:
+        ours: names with commas between.
+        peers: "all", "none", "" for those that need nothing (`FLOOR`), or names with commas between.
+
+    Raises:
+        UnknownSubject: there is none of such a name.
+    """
+    groups = {"all": tuple(PEERS), "none": (), "": FLOOR}
+    wanted = groups[peers] if peers in groups else _names(peers)
+    return [load(name) for name in dict.fromkeys([*_names(ours), *wanted])]
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
