@@ -33,19 +33,15 @@ Runner: TypeAlias = Callable[[Sequence[Subject], Any, Progress], Result]
 
 
 class Parameters(Struct, frozen=True, kw_only=True):
-    """What scenarios have in common; each adds its own.
+    """What scenarios have in common; each adds its own: `workers` and `payload_bytes`, one value or a tuple to go through.
 
     Attributes:
         transport: between caller and what is in the middle.
-        workers: processes that do the task.
-        payload_bytes: of each request, and of its answer.
         rounds: how often subjects take turns.
         warm_up: the rule, fixed beforehand.
     """
 
     transport: Transport = "tcp"
-    workers: int = 1
-    payload_bytes: int = 128
     rounds: int = 10
     warm_up: WarmUp = WarmUp()
 

@@ -23,10 +23,14 @@ class Parameters(common.Parameters, frozen=True, kw_only=True):
     """See `common.Parameters`.
 
     Attributes:
+        workers: processes that do the task.
+        payload_bytes: of each request, and of its answer.
         requests: calls in a block.
     """
 
     rounds: int = 20
+    workers: int = 1
+    payload_bytes: int = 128
     requests: int = 300
 
 

@@ -20,18 +20,20 @@ __all__ = ["LONG", "Parameters", "run"]
 
 
 class Parameters(common.Parameters, frozen=True, kw_only=True):
-    """See `common.Parameters`; `workers` is not used here.
+    """See `common.Parameters`.
 
     Attributes:
         outstanding: requests under way, each of these.
-        pools: worker processes, each of these.
+        workers: processes that do the task, each of these.
+        payload_bytes: of each request, and of its answer.
         tasks_s: seconds that a task sleeps, each of these.
         seconds: of a block.
     """
 
     rounds: int = 4
     outstanding: tuple[int, ...] = (1, 16, 64)
-    pools: tuple[int, ...] = (2,)
+    workers: tuple[int, ...] = (2,)
+    payload_bytes: int = 128
     tasks_s: tuple[float, ...] = (0.0,)
     seconds: float = 0.3
 
@@ -39,7 +41,7 @@ class Parameters(common.Parameters, frozen=True, kw_only=True):
 LONG: dict[str, Any] = {
     "rounds": 10,
     "outstanding": (1, 2, 4, 8, 16, 32, 64, 128, 256),
-    "pools": (1, 2, 4),
+    "workers": (1, 2, 4),
     "tasks_s": (0.0, 0.001, 0.01),
     "seconds": 1.0,
 }
@@ -49,7 +51,7 @@ def run(subjects: Sequence[Subject], parameters: Parameters, progress: Progress)
     """Measure."""
     report = Report("throughput", parameters, progress)
     payload = payload_of(parameters.payload_bytes)
-    for workers in parameters.pools:
+    for workers in parameters.workers:
         warm_up = Load(payload=payload, outstanding=max(parameters.outstanding), seconds=parameters.seconds)
         with report.callers(subjects, Setup(parameters.transport, workers), warm_up) as callers:
             for task_s, outstanding in itertools.product(parameters.tasks_s, parameters.outstanding):
