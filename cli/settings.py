@@ -44,7 +44,7 @@ def of_agent(
         size=pool.size.min,
         path=tuple(import_path(config)),
         clients_endpoint=clients_endpoint,
-        slots=1 + pool.prefetch,
+        prefetch=pool.prefetch,
         start_method=pool.start_method,
         threads_per_worker=pool.threads_per_worker,
         startup_timeout_s=pool.startup_timeout_s,

@@ -154,9 +154,10 @@ class CommandInfo(Struct, frozen=True, array_like=True):
 
 
 class Register(Message, frozen=True, tag=30):
-    """A worker is READY: it has loaded what it needs and can hold `slots` requests.
+    """A worker is READY: it has loaded what it needs and can run `slots` requests.
 
-    `token` binds its second connection (ATTACH) to this one. `holds` names the requests it has not answered yet: empty
+    `slots` run at a time; `prefetch` more it may hold, as many as the broker sees fit. `token` binds its second connection
+    (ATTACH) to this one. `holds` names the requests it has not answered yet: empty
     at first, not so when it registers again after a broken connection or with a restarted broker.
     """
 
@@ -169,6 +170,7 @@ class Register(Message, frozen=True, tag=30):
     pid: Count = 0
     software: Text = ""
     holds: Annotated[list[Key], Meta(max_length=limits.MAX_SLOTS)] = []
+    prefetch: Annotated[int, Meta(ge=0, le=limits.MAX_SLOTS)] = 0
 
 
 class Attach(Message, frozen=True, tag=31):
@@ -196,25 +198,35 @@ class WorkerPart(Message, frozen=True, tag=33):
 
 
 class WorkerReply(Message, frozen=True, tag=34):
-    """The result of a request. It gives the worker its slot back."""
+    """The result of a request. It gives the worker its slot back. `ran`: the seconds it took here; 0: not known."""
 
     client: Id128
     id: RequestId
     attempt: Attempt
+    ran: Seconds = 0.0
 
 
 class WorkerError(Message, frozen=True, tag=35):
-    """The failure of a request. It gives the worker its slot back."""
+    """The failure of a request. It gives the worker its slot back. `ran` as in WORKER_REPLY."""
 
     client: Id128
     id: RequestId
     attempt: Attempt
     code: Name
     message: Text
+    ran: Seconds = 0.0
 
 
 class Leave(Message, frozen=True, tag=36):
     """The worker has answered all it began and begins nothing more: what else it was sent may run elsewhere."""
+
+
+class Returned(Message, frozen=True, tag=37):
+    """The answer to RECALL: this request was not begun here, and will not be."""
+
+    client: Id128
+    id: RequestId
+    attempt: Attempt
 
 
 # --- broker to worker --------------------------------------------------------------------------------------------
@@ -245,6 +257,14 @@ class WorkerGrant(Message, frozen=True, tag=42):
     client: Id128
     id: RequestId
     parts: Window
+
+
+class Recall(Message, frozen=True, tag=43):
+    """Give this request back if it was not begun: RETURNED answers, or its own answer does."""
+
+    client: Id128
+    id: RequestId
+    attempt: Attempt
 
 
 # --- agent to broker and back ------------------------------------------------------------------------------------
@@ -327,6 +347,7 @@ FromWorker = (
     | WorkerReply
     | WorkerError
     | Leave
+    | Returned
     | Agent
     | Spawned
     | Vouch
@@ -335,7 +356,7 @@ FromWorker = (
     | Heartbeat
     | Bye
 )
-ToWorker = Welcome | Dispatch | WorkerCancel | WorkerGrant | Fence | Error | Stranger | Heartbeat | Bye
+ToWorker = Welcome | Dispatch | WorkerCancel | WorkerGrant | Recall | Fence | Error | Stranger | Heartbeat | Bye
 
 WITH_BODY: frozenset[type[Any]] = frozenset(
     {Request, Dispatch, Part, Reply, Error, WorkerPart, WorkerReply, WorkerError}

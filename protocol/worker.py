@@ -1,7 +1,7 @@
 """A worker's half of the conversation, without I/O: its two connections, and what it still holds.
 
     requests   REGISTER → WELCOME;  DISPATCH → PART… → REPLY or ERROR;  HEARTBEAT while idle;  LEAVE
-    control    ATTACH → WELCOME;  BEAT → HEARTBEAT;  CANCEL, GRANT
+    control    ATTACH → WELCOME;  BEAT → HEARTBEAT;  CANCEL, GRANT;  RECALL → RETURNED
 
 The two are driven by two threads that share only `Held`. STRANGER on either means that the broker has lost this worker
 (it restarted, or the connection broke): the requests connection registers again with what it holds, the control
@@ -13,6 +13,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from typing import Any
+
+import msgspec
 
 from maitred.protocol import frames, messages
 from maitred.protocol.errors import MaitredError, from_wire
@@ -38,6 +40,11 @@ class Held:
         with self._lock:
             self._keys[key] = order.attempt
             return self._tombstones.pop(key, None)
+
+    def holds(self, key: Key) -> bool:
+        """Whether it was taken and is not answered."""
+        with self._lock:
+            return key in self._keys
 
     def answer(self, key: Key) -> None:
         """Forget a request: its answer is on its way."""
@@ -69,13 +76,7 @@ class RequestsConnection:
 
     def register(self) -> frames.Frames:
         """READY: for the first time, or again."""
-        ready = self._register
-        return frames.encode(
-            messages.Register(
-                ready.worker, ready.token, ready.pool, ready.slots, ready.commands, ready.host, ready.pid,
-                ready.software, self._held.keys(),
-            )
-        )  # fmt: skip
+        return frames.encode(msgspec.structs.replace(self._register, holds=self._held.keys()))
 
     def receive(self, message_frames: Sequence[Any]) -> tuple[messages.ToWorker, Sequence[Any]]:
         """Decode one message; a DISPATCH is to be given to `Held.take` by the caller.
@@ -120,6 +121,10 @@ class ControlConnection:
     def beat(self, rss: int, cpu: float, lag: float) -> frames.Frames:
         """A heartbeat: bytes, seconds, seconds."""
         return frames.encode(messages.Beat(rss, cpu, lag))
+
+    def returned(self, recall: messages.Recall) -> frames.Frames:
+        """The answer to RECALL: it was not begun, and will not be."""
+        return frames.encode(messages.Returned(recall.client, recall.id, recall.attempt))
 
     def receive(self, message_frames: Sequence[Any]) -> tuple[messages.ToWorker, Sequence[Any]]:
         """Decode one message. Raises as `RequestsConnection.receive`."""

@@ -46,12 +46,13 @@ def read_request(service: Service, order: Dispatch, body: Sequence[Any]) -> tupl
     return command, command.validate(args)
 
 
-def result(order: Dispatch, value: Any, max_message_bytes: int) -> Frames:
-    """Answer with a value; where it cannot be sent, with an error that says why."""
+def result(order: Dispatch, value: Any, max_message_bytes: int, *, ran_s: float = 0.0) -> Frames:
+    """Answer with a value, after so many seconds; where it cannot be sent, with an error that says why."""
     try:
-        return encode(WorkerReply(order.client, order.id, order.attempt), _body(value, "result", max_message_bytes))
+        body = _body(value, "result", max_message_bytes)
+        return encode(WorkerReply(order.client, order.id, order.attempt, ran_s), body)
     except Exception as error:  # of a class of the application's, too, that does not let itself be read
-        return failure(order, error)
+        return failure(order, error, ran_s=ran_s)
 
 
 def part(order: Dispatch, number: int, value: Any, max_message_bytes: int) -> Frames:
@@ -65,11 +66,11 @@ def part(order: Dispatch, number: int, value: Any, max_message_bytes: int) -> Fr
     return encode(WorkerPart(order.client, order.id, order.attempt, number), body)
 
 
-def failure(order: Dispatch, error: BaseException, context: Context | None = None) -> Frames:
+def failure(order: Dispatch, error: BaseException, context: Context | None = None, *, ran_s: float = 0.0) -> Frames:
     """Answer with what went wrong. Total: whatever was raised, there is an answer."""
     code, text, details = _describe(order, error, context)
     sentence = text.encode("utf-8", "backslashreplace").decode()[:MAX_SENTENCE_CHARS]  # a file's name may be no text
-    header = WorkerError(order.client, order.id, order.attempt, code, sentence)
+    header = WorkerError(order.client, order.id, order.attempt, code, sentence, ran_s)
     try:
         return encode(header, encode_body(details))
     except Exception:  # details of the application's own

@@ -40,7 +40,7 @@ class Child:
         self.doom: str | None = None
         self.peak_rss = 0
         self.started_at = time.monotonic()
-        self.page = StartedPage(settings.slots)
+        self.page = StartedPage(settings.slots + settings.prefetch)
         self._output = Output(f"[{settings.pool}]")
         self._options = WorkerOptions(
             settings.pool,
@@ -49,6 +49,7 @@ class Child:
             settings.endpoint,
             self.id,
             settings.slots,
+            settings.prefetch,
             settings.clients_endpoint,
             os.getpid(),
             self.page,

@@ -89,7 +89,7 @@ class Control:
     # --- below: in the thread ---
 
     def _run(self) -> None:
-        socket = dealer(self._context, linger_ms=0)
+        socket = self._socket = dealer(self._context, linger_ms=0)
         try:
             connect(socket, self._endpoint)
             self._serve(socket)
@@ -143,12 +143,22 @@ class Control:
         with contextlib.suppress(MaitredError):  # a refusal: the requests connection is told too, and ends the process
             self._obey(self._connection.receive(message)[0])
 
+    def _give_back(self, recall: messages.Recall) -> None:
+        with contextlib.suppress(TransportError):  # it could not be told, so it stays
+            self._running.recall(
+                (recall.client, recall.id),
+                recall.attempt,
+                lambda: send_message(self._socket, self._connection.returned(recall)),
+            )
+
     def _obey(self, order: messages.ToWorker) -> None:
         match order:
             case messages.WorkerCancel():
                 self._running.cancel((order.client, order.id), order.reason)
             case messages.WorkerGrant():
                 self._running.grant((order.client, order.id), order.parts)
+            case messages.Recall():
+                self._give_back(order)
             case messages.Stranger():  # attach again; a worker that is unknown altogether registers first, then `begin`
                 self._attached = False
             case _:

@@ -9,7 +9,11 @@ from msgspec import Struct
 
 from maitred.worker.started_page import StartedPage
 
-__all__ = ["Inherited", "WorkerOptions"]
+__all__ = ["DEFAULT_PREFETCH", "Inherited", "WorkerOptions"]
+
+DEFAULT_PREFETCH = 15
+"""Requests that may lie ready in a worker: enough to hide a round trip behind no-ops; the broker sends fewer where they
+take longer, and none where they are long."""
 
 
 class Inherited:
@@ -44,7 +48,8 @@ class WorkerOptions(Struct):
         endpoint: where workers register.
         clients_endpoint: where `context.call` calls; None: it cannot.
         worker: its 128-bit id; the agent chose it.
-        slots: requests it may be given at a time; one of them runs.
+        slots: requests it runs at a time.
+        prefetch: requests it may hold besides, for the broker to send ahead (`broker.core.prefetch`).
         parent: process id of who started it, with whom it dies; None: it lives on its own.
         started: the page its agent reads after its death.
         output: what becomes its standard output and error.
@@ -57,6 +62,7 @@ class WorkerOptions(Struct):
     endpoint: str
     worker: bytes
     slots: int = 1
+    prefetch: int = DEFAULT_PREFETCH
     clients_endpoint: str | None = None
     parent: int | None = None
     started: StartedPage | None = None

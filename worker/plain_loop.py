@@ -8,6 +8,7 @@ SIGTERM ends the wait at once, or the loop after the function that runs.
 from __future__ import annotations
 
 import signal
+import time
 from collections import deque
 from collections.abc import Sequence
 from types import FrameType
@@ -120,7 +121,9 @@ class PlainLoop:
     def _obey(self, message: messages.ToWorker, body: Sequence[Any]) -> None:
         match message:
             case messages.Dispatch():
-                self._serve(self._requests.take(message), body)
+                run = self._requests.take(message)
+                if run is not None:
+                    self._serve(run, body)
             case messages.WorkerCancel():
                 self._requests.running.cancel((message.client, message.id), message.reason)
             case messages.WorkerGrant():
@@ -139,7 +142,9 @@ class PlainLoop:
         while (received := self._receive()) is not None:
             order, body = received
             if isinstance(order, messages.Dispatch):
-                self._backlog.append((self._requests.take(order), body))
+                run = self._requests.take(order)
+                if run is not None:
+                    self._backlog.append((run, body))
             elif not isinstance(order, messages.Stranger):  # one for each message sent meanwhile; one answer is enough
                 self._obey(order, body)
         self._send(self._connection.register())
@@ -154,6 +159,7 @@ class PlainLoop:
             self._owing = True
 
     def _answer(self, run: Run, body: Sequence[Any]) -> Frames:
+        began = time.perf_counter()
         read = self._requests.read(run, body)
         if isinstance(read, list):
             return read
@@ -171,8 +177,8 @@ class PlainLoop:
         try:
             value = invoke(command, kwargs, run.context, emit)
         except BaseException as error:  # whatever an application raises, sys.exit included, its caller is answered
-            return answers.failure(run.order, error, run.context)
-        return answers.result(run.order, value, self._requests.max_message_bytes)
+            return answers.failure(run.order, error, run.context, ran_s=time.perf_counter() - began)
+        return answers.result(run.order, value, self._requests.max_message_bytes, ran_s=time.perf_counter() - began)
 
     def _send(self, message: Frames, *, wait: bool = True) -> bool:
         """Hand a message to ZeroMQ; False where it was given up: while the broker is away, it waits until SIGTERM."""

@@ -105,6 +105,7 @@ def _serve(options: WorkerOptions, service: Service, context: zmq.Context[zmq.So
         register = Register(
             options.worker, token, options.pool, options.slots, requests.commands(),
             platform.node()[:255], os.getpid(), f"maitred {metadata.version('maitred')}",
+            prefetch=options.prefetch,
         )  # fmt: skip
         connection = RequestsConnection(register, requests.running.held)
         return _load_and_run(options, service, context, connection, requests, control)
@@ -166,7 +167,7 @@ def _run_under_trio(
 
             signal.signal(signal.SIGTERM, stop_loading)
             await astart(service, itself)
-            await TrioLoop(socket, connection, requests, control, options.clients_endpoint).run()
+            await TrioLoop(socket, connection, requests, control, options.clients_endpoint, options.slots).run()
 
     trio.run(run)
 

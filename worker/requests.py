@@ -33,7 +33,7 @@ class Requests:
         self.service = service
         self.running = Running(Held())
         self.calls = Calls(options.clients_endpoint) if options.clients_endpoint else None
-        self.page = options.started or StartedPage(options.slots)
+        self.page = options.started or StartedPage(options.slots + options.prefetch)
         self.max_message_bytes = limits.MAX_MESSAGE_BYTES
         self._pool = options.pool
         self._worker_id = options.worker.hex()
@@ -42,8 +42,8 @@ class Requests:
         """The broker's terms."""
         self.max_message_bytes = welcome.max_message
 
-    def take(self, order: Dispatch, acall: AsyncCaller | None = None) -> Run:
-        """Begin with a request: from here on it can be cancelled. `acall`: its way out, under trio."""
+    def take(self, order: Dispatch, acall: AsyncCaller | None = None) -> Run | None:
+        """Begin with a request: from here on it can be cancelled. `acall`: its way out under trio. None: recalled."""
         calls = self.calls
 
         def call(pool: str | None, command: str, args: dict[str, Any] | None, timeout: float | None) -> Any:
@@ -61,8 +61,7 @@ class Requests:
             acaller=acall,
         )
         run = Run(order, context)
-        self.running.begin(run)
-        return run
+        return run if self.running.begin(run) else None
 
     def read(self, run: Run, body: Sequence[Any]) -> tuple[Command, dict[str, Any]] | Frames:
         """Find the command and check the arguments; frames are the answer where that failed."""

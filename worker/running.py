@@ -16,6 +16,9 @@ MAX_EARLY_GRANTS = 1024
 """Grants that overtook their request, which is still in the other connection's queue."""
 
 
+MAX_RECALLED = 4096
+"""Requests that were given back and may still lie in the other connection's queue, which holds some hundreds at most."""
+
 NO_CREDIT = Credit(0)
 """Of the requests whose callers want no parts, which is most of them: one for all."""
 
@@ -53,22 +56,40 @@ class Running:
         self._lock = threading.Lock()
         self._runs: dict[Key, Run] = {}
         self._early_grants: dict[Key, int] = {}
+        self._recalled: dict[tuple[bytes, int, int], None] = {}
 
-    def begin(self, run: Run) -> None:
-        """Take a request and make it reachable; a cancel that overtook it finds it now."""
+    def begin(self, run: Run) -> bool:
+        """Take a request and make it reachable; a cancel that overtook it finds it now. False: it was given back."""
+        order = run.order
         with self._lock:
+            if self._recalled and (order.client, order.id, order.attempt) in self._recalled:
+                return False
             cancelled = self.held.take(run.order)
             self._runs[run.key] = run
             if run.key in self._early_grants:
                 run.credit.add(self._early_grants.pop(run.key))
         if cancelled is not None:
             run.context.cancel(cancelled)
+        return True
 
     def end(self, run: Run) -> None:
         """It is answered."""
         with self._lock:
             self._runs.pop(run.key, None)
         self.held.answer(run.key)
+
+    def recall(self, key: Key, attempt: int, tell: Callable[[], object]) -> None:
+        """Give a request back that was not begun: `tell` says so to the broker, and must not wait.
+
+        Both are one step: it is begun, or told of, never both. What was told once is told again where it is asked again.
+        """
+        with self._lock:
+            if key in self._runs or self.held.holds(key):
+                return
+            tell()
+            if len(self._recalled) >= MAX_RECALLED:
+                del self._recalled[next(iter(self._recalled))]
+            self._recalled[(*key, attempt)] = None
 
     def cancel(self, key: Key, reason: str) -> None:
         """Tell a request to stop; one that has not come yet finds a tombstone."""

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import time
+from collections import deque
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import trio
 import zmq
@@ -41,7 +43,12 @@ WAIT_FOR_BROKER_S = 0.5
 
 
 class TrioLoop:
-    """Serves until SIGTERM. Arguments as `PlainLoop`, but it owns the socket; `clients_endpoint` is where `acall` calls."""
+    """Serves until SIGTERM. Arguments as `PlainLoop`, but it owns the socket.
+
+    Args:
+        clients_endpoint: where `acall` calls.
+        slots: requests that run at a time.
+    """
 
     def __init__(
         self,
@@ -50,6 +57,7 @@ class TrioLoop:
         requests: Requests,
         control: Control,
         clients_endpoint: str | None,
+        slots: int,
     ) -> None:
         self._clients_endpoint = clients_endpoint
         self._calls: AsyncCalls | None = None
@@ -63,7 +71,10 @@ class TrioLoop:
         self._stranger = False
         self._stopping = False
         self._owing = False
+        self._slots = slots
         self._runs = 0
+        self._waiting: deque[tuple[messages.Dispatch, Sequence[Any]]] = deque()
+        self._taken: deque[tuple[Run, Sequence[Any]]] = deque()
         self._refusal: MaitredError | None = None
 
     async def run(self) -> None:
@@ -112,6 +123,8 @@ class TrioLoop:
         """All that has arrived was taken: what is not named as held from here on is lost."""
         if self._stranger and self._nursery is not None:
             self._stranger = False
+            taken = (self._take() for _ in range(len(self._waiting)))
+            self._taken.extend((run, body) for run, body in taken if run is not None)
             self._nursery.start_soon(self._register)
 
     async def _register(self) -> None:
@@ -128,11 +141,8 @@ class TrioLoop:
             return
         match order:
             case messages.Dispatch():
-                if not self._stopping:  # what was not begun, the broker gives to another when this one leaves
-                    self._runs += 1
-                    self._nursery.start_soon(
-                        self._serve, self._requests.take(order, self._calls.call if self._calls else None), body
-                    )
+                self._waiting.append((order, body))
+                self._begin_more()
             case messages.WorkerCancel():
                 self._requests.running.cancel((order.client, order.id), order.reason)
             case messages.WorkerGrant():
@@ -146,6 +156,19 @@ class TrioLoop:
             case _:
                 pass
 
+    def _begin_more(self) -> None:
+        """Begin what lies ready, as far as there is room; what was sent ahead waits, and may be recalled meanwhile."""
+        assert self._nursery is not None
+        while (self._taken or self._waiting) and self._runs < self._slots and not self._stopping:
+            run, body = self._taken.popleft() if self._taken else self._take()
+            if run is not None:
+                self._runs += 1
+                self._nursery.start_soon(self._serve, run, body)
+
+    def _take(self) -> tuple[Run | None, Sequence[Any]]:
+        order, body = self._waiting.popleft()
+        return self._requests.take(order, self._calls.call if self._calls else None), body
+
     async def _serve(self, run: Run, body: Sequence[Any]) -> None:
         order = run.order
         slot = self._requests.page.begin(order.client, order.id, run.context.deadline or 0.0)
@@ -158,8 +181,10 @@ class TrioLoop:
         finally:
             self._runs -= 1
             self._left.set()
+            self._begin_more()
 
     async def _answer(self, run: Run, body: Sequence[Any]) -> Frames:
+        began = time.perf_counter()
         read = self._requests.read(run, body)
         if isinstance(read, list):
             return read
@@ -173,9 +198,10 @@ class TrioLoop:
                 raise
             except BaseException as error:  # whatever an application raises, its caller is answered
                 if not (run.context.cancelled and _only_stopped(error)):
-                    return answers.failure(run.order, error, run.context)
+                    return answers.failure(run.order, error, run.context, ran_s=time.perf_counter() - began)
             else:
-                return answers.result(run.order, value, self._requests.max_message_bytes)
+                ran_s = time.perf_counter() - began
+                return answers.result(run.order, value, self._requests.max_message_bytes, ran_s=ran_s)
         reason = run.context.cancel_reason or "deadline"
         return answers.failure(run.order, Cancelled(reason), run.context)
 
@@ -226,7 +252,8 @@ def _only_stopped(error: BaseException) -> bool:
     """Whether it is no more than what a nursery makes of the order to stop."""
     if not isinstance(error, BaseExceptionGroup):
         return False
-    _, rest = error.split((trio.Cancelled, Cancelled, GeneratorExit))
+    group = cast("BaseExceptionGroup[BaseException]", error)
+    _, rest = group.split((trio.Cancelled, Cancelled, GeneratorExit))
     return rest is None
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from maitred.broker.core.effects import Peer
+from maitred.broker.core.prefetch import FIRST_ROUND_TRIP_S, MAX_WAIT_S, UNKNOWN_S, ServiceTimes
 from maitred.broker.core.settings import PoolSettings
 from maitred.protocol.messages import Certificate, CommandInfo
 
@@ -23,6 +24,7 @@ class Request:
 
     __slots__ = (
         "admitted",
+        "alone",
         "attempt",
         "attempts",
         "body",
@@ -30,10 +32,12 @@ class Request:
         "command",
         "deadline",
         "dispatched_at",
+        "expected_s",
         "idempotent",
         "key",
         "peer",
         "pool",
+        "recalled",
         "received_at",
         "window",
         "worker",
@@ -52,6 +56,9 @@ class Request:
         self.window = 0
         self.received_at = 0.0
         self.dispatched_at = 0.0
+        self.expected_s = 0.0  # what its command was expected to take when it was dispatched
+        self.alone = False  # whether its worker was idle when it was dispatched
+        self.recalled = False
         self.deadline = 0.0
         self.cancelled = False
         self.worker: Worker | None = None
@@ -71,7 +78,7 @@ class Client:
 
 
 class Worker:
-    """One worker process that has registered. `slots` is how many requests it may hold."""
+    """One worker process that has registered: it runs `slots` requests at a time and may hold `prefetch` more."""
 
     __slots__ = (
         "abandoned",
@@ -79,6 +86,7 @@ class Worker:
         "control",
         "cpu",
         "draining",
+        "expected_s",
         "heard_at",
         "held",
         "host",
@@ -86,7 +94,9 @@ class Worker:
         "peer",
         "pid",
         "pool",
+        "prefetch",
         "registered_at",
+        "round_trip_s",
         "rss",
         "served",
         "slots",
@@ -101,6 +111,9 @@ class Worker:
         self.pool = pool
         self.peer = peer
         self.slots = slots
+        self.prefetch = 0
+        self.expected_s = 0.0  # of all it holds
+        self.round_trip_s = FIRST_ROUND_TRIP_S
         self.control: Peer | None = None
         self.commands: dict[str, CommandInfo] = {}
         self.held: dict[Key, Request] = {}
@@ -123,8 +136,21 @@ class Worker:
 
     @property
     def ready(self) -> bool:
-        """Whether it may be given one more request."""
-        return not self.draining and not self.suspect and self.load < self.slots
+        """Whether it may be given one more request, as far as their number goes."""
+        return not self.draining and not self.suspect and self.load < self.slots + self.prefetch
+
+    def oldest(self) -> Key | None:
+        """What it was given first and has not answered: what it runs, where it runs one at a time."""
+        return next(iter(self.abandoned), None) or next(iter(self.held), None)
+
+    def may_take(self, expected_s: float) -> bool:
+        """Whether a request of so many seconds may be sent to it now (see `core.prefetch`)."""
+        load = self.load
+        if load < self.slots:
+            return True
+        if self.abandoned or expected_s >= UNKNOWN_S:
+            return False
+        return self.expected_s < self.round_trip_s or (load == self.slots and self.expected_s <= MAX_WAIT_S)
 
     @property
     def state(self) -> str:
@@ -176,6 +202,7 @@ class Pool:
         "ready",
         "refused",
         "service_s",
+        "service_times",
         "settings",
         "starting",
         "workers",
@@ -193,6 +220,7 @@ class Pool:
         self.failed = 0
         self.refused = 0
         self.service_s: float | None = None
+        self.service_times = ServiceTimes()
         self.degraded = ""
         self.last_death: Certificate | None = None
 
@@ -233,6 +261,14 @@ class Queue:
     def give_back(self, request: Request) -> None:
         """Put a request back where its number belongs."""
         heapq.heappush(self._returned, (request.admitted, request))
+
+    def first(self) -> Request:
+        """The oldest."""
+        fresh = next(iter(self._fresh), None)
+        if self._returned and (fresh is None or self._returned[0][0] < fresh):
+            return self._returned[0][1]
+        assert fresh is not None, "an empty queue"
+        return self._fresh[fresh]
 
     def pop(self) -> Request:
         """Take the oldest."""

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from maitred.broker.core.model import Client, Key, Pool, Request, Worker
+from maitred.broker.core.prefetch import LOOK_INTERVAL_S, UNKNOWN_S, smooth_round_trip
 from maitred.broker.core.state import State
 from maitred.protocol import messages
 from maitred.protocol.errors import Code
@@ -112,22 +113,81 @@ class Requests:
     def dispatch(self, pool: Pool, now: float) -> None:
         """Give waiting requests to the least loaded workers while there are both."""
         while pool.queue and (worker := pool.ready.least()) is not None:
-            request = pool.queue.pop()
+            request = pool.queue.first()
             if request.deadline <= now:
+                pool.queue.pop()
                 self._expire_queued(request)
-            else:
-                self._hand_over(request, worker, now)
+                continue
+            expected_s = pool.service_times.expected(request.command)
+            if not worker.may_take(expected_s):
+                return
+            pool.queue.pop()
+            self._hand_over(request, worker, expected_s, now)
 
-    def _hand_over(self, request: Request, worker: Worker, now: float) -> None:
+    def _hand_over(self, request: Request, worker: Worker, expected_s: float, now: float) -> None:
         request.worker = worker
         request.dispatched_at = now
+        request.expected_s = expected_s
+        request.alone = not worker.load
+        worker.expected_s += expected_s
         worker.held[request.key] = request
+        if worker.load > worker.slots:
+            self._watch(worker, now)
         request.pool.held += 1
         request.pool.ready.place(worker)
         client_id, request_id = request.key
         left = min(request.deadline - now, 604800.0)
         order = messages.Dispatch(client_id, request_id, request.attempt, request.command, left, request.window)
         self._state.send(worker.peer, order, request.body)
+
+    # --- sent ahead, and called back ---
+
+    def _watch(self, worker: Worker, now: float) -> None:
+        """Something waits behind what this worker runs: look in a moment whether it still runs the same."""
+        state = self._state
+        if not state.stacked:
+            state.look_at = now + LOOK_INTERVAL_S
+        state.stacked.setdefault(worker, worker.oldest())
+
+    def look(self, now: float) -> None:
+        """Recall what waits behind a request that takes longer than was expected."""
+        state = self._state
+        state.look_at = now + LOOK_INTERVAL_S
+        for worker, before in list(state.stacked.items()):
+            oldest = worker.oldest()
+            if worker.load <= worker.slots:
+                del state.stacked[worker]
+            elif oldest != before:
+                state.stacked[worker] = oldest
+            else:
+                self._recall(worker)
+
+    def _recall(self, worker: Worker) -> None:
+        running = max(worker.slots - len(worker.abandoned), 0)
+        for place, request in enumerate(worker.held.values()):
+            if place < running:
+                worker.expected_s += UNKNOWN_S - request.expected_s
+                request.expected_s = UNKNOWN_S
+            elif not request.recalled and len(worker.pool.workers) > 1:
+                self.recall(worker, request)
+
+    def recall(self, worker: Worker, request: Request) -> None:
+        """Ask for a request back, if it was not begun."""
+        if worker.control is not None:
+            request.recalled = True
+            self._state.send(worker.control, messages.Recall(request.key[0], request.key[1], request.attempt))
+
+    def returned(self, worker: Worker, message: messages.Returned, now: float) -> None:
+        """A worker gives back what it had not begun. It counts as another attempt, so that no late word is mistaken."""
+        request = worker.held.get((message.client, message.id))
+        if request is None or request.attempt != message.attempt or not request.recalled:
+            return
+        self.requeue(request)
+        request.attempt += 1
+        request.attempts += 1
+        worker.pool.ready.place(worker)
+        self._state.note("request.returned", pool=worker.pool.name, worker=worker.id.hex())
+        self.dispatch(worker.pool, now)
 
     # --- what workers answer ---
 
@@ -146,7 +206,7 @@ class Requests:
         request = worker.held.get(key)
         if request is not None and request.attempt == message.attempt:
             self._close(request)
-            self._answer(request, message, body, now)
+            self._answer(request, worker, message, body, now)
             worker.served += 1
         elif worker.abandoned.pop(key, None) is not None:
             worker.served += 1
@@ -157,7 +217,12 @@ class Requests:
         self.dispatch(pool, now)
 
     def _answer(
-        self, request: Request, message: messages.WorkerReply | messages.WorkerError, body: Sequence[Any], now: float
+        self,
+        request: Request,
+        worker: Worker,
+        message: messages.WorkerReply | messages.WorkerError,
+        body: Sequence[Any],
+        now: float,
     ) -> None:
         pool = request.pool
         if isinstance(message, messages.WorkerReply):
@@ -167,6 +232,10 @@ class Requests:
             pool.failed += 1
             self._state.send(request.peer, messages.Error(message.id, message.code, message.message), body)
         took = now - request.dispatched_at
+        if message.ran:
+            pool.service_times.measured(request.command, message.ran)
+            if request.alone:
+                worker.round_trip_s = smooth_round_trip(worker.round_trip_s, took - message.ran)
         pool.service_s = took if pool.service_s is None else pool.service_s + SMOOTHING * (took - pool.service_s)
 
     # --- ends that no worker decides ---
@@ -288,8 +357,10 @@ class Requests:
         worker = request.worker
         if worker is not None:
             del worker.held[request.key]
+            worker.expected_s = worker.expected_s - request.expected_s if worker.held else 0.0
             request.pool.held -= 1
             request.worker = None
+            request.recalled = False
 
     def _close(self, request: Request) -> None:
         self._take_from_worker(request)

@@ -62,6 +62,8 @@ class BrokerCore:
             self._drain_by = None
             for request in list(self.state.requests.values()):
                 self._requests.fail_unavailable(request, "draining", "the broker shut down before it was done")
+        if self.state.stacked and now >= self.state.look_at:
+            self._requests.look(now)
         for pool in self.state.pools.values():
             self._requests.dispatch(pool, now)
         return self._effects()
@@ -70,6 +72,8 @@ class BrokerCore:
         """When `tick` has something to do, at the latest."""
         due = self.state.deadlines.next()
         wake = self._sweep_at if due is None else min(due, self._sweep_at)
+        if self.state.stacked:
+            wake = min(wake, self.state.look_at)
         return wake if self._drain_by is None else min(wake, self._drain_by)
 
     def undeliverable(self, peer: Peer, message: messages.Message, now: float) -> list[Effect]:
@@ -152,6 +156,8 @@ class BrokerCore:
                 self._requests.finish(worker, message, body, now)
             case messages.WorkerPart():
                 self._requests.relay(worker, message, body)
+            case messages.Returned():
+                self._requests.returned(worker, message, now)
             case messages.Beat():
                 self._workers.beat(worker, peer, message)
             case messages.Heartbeat():
@@ -218,11 +224,17 @@ class BrokerCore:
             numbers = [request.admitted for request in pool.queue]
             assert numbers == sorted(numbers)
             for worker in pool.workers.values():
-                assert worker.load <= worker.slots
+                assert worker.load <= worker.slots + worker.prefetch
+                assert abs(worker.expected_s - sum(r.expected_s for r in worker.held.values())) < 1e-6
                 assert (worker in pool.ready) == worker.ready
                 assert state.workers[worker.id] is worker
                 assert state.parties[worker.peer] is worker
-            assert not pool.queue or not len(pool.ready), "work waits while a worker has room"
+            least = pool.ready.least()
+            if pool.queue and least is not None:
+                expected_s = pool.service_times.expected(pool.queue.first().command)
+                assert not least.may_take(expected_s), "work waits while a worker has room"
+        for worker in state.stacked:
+            assert state.workers[worker.id] is worker
         assert state.clients == sum(isinstance(party, Client) for party in state.parties.values())
 
 

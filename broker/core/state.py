@@ -44,6 +44,9 @@ class State:
         self.requests: dict[Key, Request] = {}
         self.deadlines: Deadlines[Request] = Deadlines()
         self.admitted = 0
+        self.stacked: dict[Worker, Key | None] = {}
+        """Workers that hold more than they run, and what they ran when they were last looked at."""
+        self.look_at = 0.0
         self.draining = False
         self.counts: dict[str, int] = {}
         self.out: list[Effect] = []

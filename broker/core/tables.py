@@ -80,6 +80,7 @@ def _worker(worker: Worker, now: float) -> dict[str, Any]:
         "request_age": now - current.dispatched_at if current else None,
         "age": now - worker.registered_at,
         "held": worker.load,
+        "prefetch": worker.prefetch,
         "slots": worker.slots,
     }
 

@@ -77,6 +77,7 @@ class Workers:
 
     def _describe(self, worker: Worker, message: messages.Register) -> None:
         worker.slots = message.slots
+        worker.prefetch = message.prefetch
         worker.commands = {info.name: info for info in message.commands}
         worker.pool.catalogue()
         worker.host = message.host
@@ -98,6 +99,9 @@ class Workers:
             self._state.parties.pop(worker.control, None)
         worker.control = peer
         worker.heard_at = now
+        for request in worker.held.values():
+            if request.recalled:  # the word, or its answer, may have been lost with the other connection
+                self._requests.recall(worker, request)
         self._state.parties[peer] = Control(worker)
         self.welcome(peer)
 
@@ -207,6 +211,7 @@ class Workers:
         del worker.pool.workers[worker.id]
         worker.pool.catalogue()
         del self._state.workers[worker.id]
+        self._state.stacked.pop(worker, None)
         self._state.parties.pop(worker.peer, None)
         if worker.control is not None:
             self._state.parties.pop(worker.control, None)
@@ -267,6 +272,8 @@ class Workers:
             request = worker.held.get((message.client, message.id))
             if request is not None:
                 self._requests.requeue(request)
+            else:  # it ran out of time on its way
+                worker.abandoned.pop((message.client, message.id), None)
         agent = next((a for a in self._state.agents.values() if worker.id in a.workers), None)
         if agent is None:
             self.lose(worker, self._silent(worker), None, now)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from broker_peers import POOL, Bench, details, id128
 
-from maitred.broker.core.effects import Side
+from maitred.broker.core.effects import Peer, Side
 from maitred.broker.core.settings import PoolSettings
 from maitred.protocol import messages as m
 
@@ -418,3 +418,80 @@ def test_arguments_over_the_limit_are_refused_by_the_broker_too() -> None:
     (answer,) = bench.say(client, m.Request(1, POOL, "echo"), b"x" * 11)
     code, more = details(answer)
     assert (code, more["size"], more["limit"]) == ("payload_too_large", 11, 10)
+
+
+# --- sent ahead ---
+
+
+def ahead(bench: Bench, ran: float, *, workers: int = 1) -> tuple[Peer, list[Peer]]:
+    """Workers that may hold three more, and whose command `echo` was measured to run so long."""
+    client = bench.client()
+    peers: list[Peer] = []
+    for n in range(workers):
+        peers.append(bench.worker(100 + 10 * n, prefetch=3))
+        bench.tell(bench.peer(Side.WORKERS), m.Attach(id128(100 + 10 * n), id128(101 + 10 * n)))
+    for n in range(workers):
+        bench.tell(client, m.Request(900 + n, POOL, "echo"), b"")
+    for peer in peers:
+        (order,) = bench.orders(peer)
+        bench.tell(peer, m.WorkerReply(order.client, order.id, 1, ran), b"")
+    bench.take(client)
+    return client, peers
+
+
+@pytest.mark.parametrize(("ran", "sent"), [(0.00001, 4), (0.001, 2), (0.01, 1), (1.0, 1)])
+def test_short_requests_are_sent_ahead_and_long_ones_wait_where_any_worker_can_take_them(ran: float, sent: int) -> None:
+    bench = Bench()
+    client, (worker,) = ahead(bench, ran)
+    for number in range(1, 7):
+        bench.tell(client, m.Request(number, POOL, "echo"), b"")
+    assert len(bench.orders(worker)) == sent
+
+
+def test_a_command_that_was_never_measured_is_sent_behind_nothing() -> None:
+    bench = Bench()
+    client, (worker,) = ahead(bench, 0.00001)
+    for number, command in enumerate(["echo", "safe", "echo"], 1):
+        bench.tell(client, m.Request(number, POOL, command), b"")
+    assert [order.command for order in bench.orders(worker)] == ["echo"]
+
+
+def test_an_idle_worker_comes_before_one_that_is_busy_with_something_short() -> None:
+    bench = Bench()
+    client, workers = ahead(bench, 0.00001, workers=2)
+    for number in range(1, 3):
+        bench.tell(client, m.Request(number, POOL, "echo"), b"")
+    assert [len(bench.orders(worker)) for worker in workers] == [1, 1]
+
+
+def test_what_waits_behind_a_request_that_turned_slow_is_recalled_and_goes_to_others() -> None:
+    bench = Bench()
+    client, (first, second) = ahead(bench, 0.00001, workers=2)
+    for number in range(1, 7):
+        bench.tell(client, m.Request(number, POOL, "echo"), b"")
+    slow, *waiting = bench.orders(first)
+    for order in bench.orders(second):
+        bench.tell(second, m.WorkerReply(order.client, order.id, 1, 0.00001), b"")
+    bench.advance(0.05)
+    recalls = [
+        message for peer in list(bench.inbox) for message, _ in bench.take(peer) if isinstance(message, m.Recall)
+    ]
+    assert [recall.id for recall in recalls] == [order.id for order in waiting]
+    for recall in recalls:
+        bench.tell(first, m.Returned(recall.client, recall.id, recall.attempt))
+        bench.tell(first, m.Returned(recall.client, recall.id, recall.attempt))  # said twice, heard once
+    taken = bench.orders(second)
+    assert [(order.id, order.attempt) for order in taken] == [(order.id, 2) for order in waiting]
+    assert not bench.orders(first), "behind the slow one again"
+    assert slow.id not in {order.id for order in taken}
+
+
+def test_a_command_that_was_slow_once_is_not_trusted_soon() -> None:
+    bench = Bench()
+    client, (worker,) = ahead(bench, 0.00001)
+    bench.tell(client, m.Request(1, POOL, "echo"), b"")
+    bench.tell(worker, m.WorkerReply(id128(7), 1, 1, 1.0), b"")
+    bench.take(worker)
+    for number in range(2, 5):
+        bench.tell(client, m.Request(number, POOL, "echo"), b"")
+    assert len(bench.orders(worker)) == 1

@@ -24,9 +24,12 @@ Key = tuple[bytes, int]
 class WorkerModel:
     """What a worker knows: what it was given and has not answered, in order. The first one is running."""
 
-    def __init__(self, number: int, peer: Peer, agent: Peer | None) -> None:
+    def __init__(self, number: int, peer: Peer, agent: Peer | None, prefetch: int = 0) -> None:
         self.number = number
         self.peer = peer
+        self.prefetch = prefetch
+        self.control: Peer | None = None
+        self.recalls: list[m.Recall] = []
         self.agent = agent
         self.given: list[m.Dispatch] = []
         self.cancelled: set[Key] = set()
@@ -73,6 +76,9 @@ class CoreMachine(RuleBasedStateMachine):
                     self.begin(worker, message)
                 elif isinstance(message, m.WorkerCancel):
                     worker.cancelled.add((message.client, message.id))
+            for message, _ in self.bench.take(worker.control) if worker.control else ():
+                if isinstance(message, m.Recall):
+                    worker.recalls.append(message)
         for agent in list(self.agents):
             for message, _ in self.bench.take(agent):
                 if isinstance(message, m.Fence):
@@ -88,7 +94,7 @@ class CoreMachine(RuleBasedStateMachine):
             assert all((o.client, o.id) != key for o in other.given), "a request is on two workers"
         assert key not in self.begun or self.sent[key].command == "safe", "work was begun twice"
         worker.given.append(order)
-        assert len(worker.given) <= 2
+        assert len(worker.given) <= 2 + worker.prefetch
 
     def fence(self, agent: Peer, worker_id: bytes) -> None:
         for worker in [w for w in self.workers if id128(w.number) == worker_id]:
@@ -107,15 +113,19 @@ class CoreMachine(RuleBasedStateMachine):
         if len(self.agents) < 2:
             self.agents.append(self.bench.agent(10_000 + self.number()))
 
-    @rule(slots=st.integers(1, 2), agent=st.integers(0, 2))
-    def worker_arrives(self, slots: int, agent: int) -> None:
+    @rule(slots=st.integers(1, 2), agent=st.integers(0, 2), prefetch=st.integers(0, 3))
+    def worker_arrives(self, slots: int, agent: int, prefetch: int = 0) -> None:
         if len(self.workers) >= 4:
             return
         number = 1000 + 10 * self.number()
         parent = self.agents[agent] if agent < len(self.agents) else None
         if parent is not None:
             self.bench.tell(parent, m.Spawned(id128(number), number))
-        self.workers.append(WorkerModel(number, self.bench.worker(number, slots), parent))
+        worker = WorkerModel(number, self.bench.worker(number, slots, prefetch=prefetch), parent, prefetch)
+        self.workers.append(worker)
+        if prefetch:
+            worker.control = self.bench.peer(Side.WORKERS)
+            self.bench.tell(worker.control, m.Attach(id128(number), id128(number + 1)))
         self.collect()
 
     # --- rules: working ---
@@ -136,17 +146,17 @@ class CoreMachine(RuleBasedStateMachine):
             self.collect()
 
     @precondition(lambda self: any(worker.given for worker in self.workers))
-    @rule(which=st.integers(0, 3), fails=st.booleans())
-    def answer(self, which: int, fails: bool) -> None:
+    @rule(which=st.integers(0, 3), fails=st.booleans(), ran=st.sampled_from([0.0, 0.00002, 0.0005, 0.5]))
+    def answer(self, which: int, fails: bool, ran: float = 0.0) -> None:
         busy = [worker for worker in self.workers if worker.given]
         if busy:
             worker = busy[which % len(busy)]
             order = worker.given.pop(0)
             if fails:
-                error = m.WorkerError(order.client, order.id, order.attempt, "application_error", "boom")
+                error = m.WorkerError(order.client, order.id, order.attempt, "application_error", "boom", ran)
                 self.bench.tell(worker.peer, error, b"\x80")
             else:
-                self.bench.tell(worker.peer, m.WorkerReply(order.client, order.id, order.attempt), b"r")
+                self.bench.tell(worker.peer, m.WorkerReply(order.client, order.id, order.attempt, ran), b"r")
             self.collect()
 
     @precondition(lambda self: any(worker.given for worker in self.workers))
@@ -159,6 +169,24 @@ class CoreMachine(RuleBasedStateMachine):
             if self.workers[which].given[:1] != [order]:
                 self.bench.tell(self.workers[which].peer, reply, b"again")
                 self.collect()
+
+    @precondition(lambda self: any(worker.recalls for worker in self.workers))
+    @rule(which=st.integers(0, 3), again=st.booleans())
+    def give_back(self, which: int, again: bool) -> None:
+        """A worker hears of a recall, sooner or later: what it has not begun it gives back."""
+        asked = [worker for worker in self.workers if worker.recalls]
+        if asked:
+            worker = asked[which % len(asked)]
+            recall = worker.recalls.pop(0)
+            assert worker.control is not None
+            waiting = [
+                o for o in worker.given[1:] if (o.client, o.id, o.attempt) == (recall.client, recall.id, recall.attempt)
+            ]
+            for order in waiting:
+                worker.given.remove(order)
+            for _ in range(1 + again if waiting else 0):
+                self.bench.tell(worker.control, m.Returned(recall.client, recall.id, recall.attempt))
+            self.collect()
 
     @rule(pick=st.integers(0, 50))
     def cancel(self, pick: int) -> None:
@@ -206,7 +234,7 @@ class CoreMachine(RuleBasedStateMachine):
                 self.unclear.update((order.client, order.id) for order in worker.given[1:])
                 worker.given = worker.given[:1]
             holds = [(order.client, order.id) for order in worker.given]
-            worker.peer = self.bench.worker(worker.number, 2, holds=holds)
+            worker.peer = self.bench.worker(worker.number, 2, holds=holds, prefetch=worker.prefetch)
             self.collect()
 
     @precondition(lambda self: any(worker.given for worker in self.workers))
@@ -246,6 +274,10 @@ class CoreMachine(RuleBasedStateMachine):
     def silence(self, seconds: float) -> None:
         """Nobody beats for long: workers without an agent are given up, those with one are fenced."""
         self.unclear.update((order.client, order.id) for worker in self.workers for order in worker.given)
+        told, self.untold = (
+            not self.untold,
+            True,
+        )  # what was given meanwhile to others that are silent too is lost with them
         self.bench.advance(seconds)
         known = {worker.id for worker in self.bench.core.state.workers.values()}
         self.workers = [w for w in self.workers if id128(w.number) in known]
@@ -253,6 +285,7 @@ class CoreMachine(RuleBasedStateMachine):
         self.gone |= {id128(n) for n, p in self.clients if p not in self.bench.core.state.parties}
         self.clients = [(n, p) for n, p in self.clients if p in self.bench.core.state.parties]
         self.collect()
+        self.untold = not told
 
     def beat(self) -> None:
         for _, peer in self.clients:

@@ -109,6 +109,7 @@ class Worker:
     def __init__(self, service: Service, slots: int, connected: bool) -> None:
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.broker = Broker(self.context)
+        self._slots = slots
         self._socket = self.context.socket(zmq.DEALER)
         self._socket.setsockopt(zmq.SNDHWM, 1)
         if connected:
@@ -138,7 +139,7 @@ class Worker:
         if loop == "plain":
             PlainLoop(self._socket, self._connection, self.requests, NoControl()).run()
         else:
-            trio.run(TrioLoop(self._socket, self._connection, self.requests, NoControl(), None).run)
+            trio.run(TrioLoop(self._socket, self._connection, self.requests, NoControl(), None, self._slots).run)
         player.join()
         if failures:
             raise failures[0]

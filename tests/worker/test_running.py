@@ -84,3 +84,36 @@ def test_a_wake_up_that_meets_the_end_of_a_nested_call_is_harmless() -> None:
     run.on_change = lambda: woken.append(1)
     run.changed()
     assert woken == [1]
+
+
+def test_what_was_not_begun_is_given_back_and_never_begun() -> None:
+    running = Running(Held())
+    told: list[int] = []
+    running.recall((CLIENT, 1), 1, lambda: told.append(1))
+    running.recall((CLIENT, 1), 1, lambda: told.append(2))
+    assert told == [1, 2], "the first word may have been lost"
+    assert not running.begin(a_run())
+    assert running.held.keys() == []
+
+
+def test_the_next_attempt_of_what_was_given_back_is_begun() -> None:
+    running = Running(Held())
+    running.recall((CLIENT, 1), 1, lambda: None)
+    again = Run(Dispatch(CLIENT, 1, 2, "echo", 30.0), Context())
+    assert running.begin(again)
+
+
+def test_what_was_begun_is_not_given_back() -> None:
+    running = Running(Held())
+    running.begin(a_run())
+    running.recall((CLIENT, 1), 1, lambda: pytest.fail("it runs"))
+
+
+def test_what_could_not_be_told_is_not_given_back() -> None:
+    def fail() -> None:
+        raise OSError
+
+    running = Running(Held())
+    with pytest.raises(OSError):  # noqa: PT011 - the test's own
+        running.recall((CLIENT, 1), 1, fail)
+    assert running.begin(a_run())
