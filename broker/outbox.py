@@ -1,6 +1,7 @@
 """Messages for peers that do not read fast enough just now: a bounded line for each, retried by the clock.
 
-POLLOUT of a ROUTER only says that *some* peer is writable, so a full peer is tried again every `RETRY_S`.
+POLLOUT of a ROUTER only says that *some* peer is writable, so a full peer is tried again by the clock: soon where the
+last try got something out, less and less often where it did not.
 """
 
 from __future__ import annotations
@@ -10,14 +11,20 @@ from collections.abc import Callable, Iterator
 
 from maitred.broker.core.effects import Peer, Send
 
-RETRY_S = 0.01
-"""Seconds between tries: a reader that catches up waits half of it on average."""
+FIRST_RETRY_S = 0.001
+"""Until the first try, and after one that got something out. Each takes at most a high-water mark of 64 messages: so that
+a reader that keeps up, but was sent a burst, gets 64,000 a second."""
 
-MAX_MESSAGES = 1024
-"""Messages that wait for one peer, besides the socket's own high-water mark and the kernel's buffers."""
+LONGEST_RETRY_S = 0.05
+"""The pause doubles up to here while nobody reads: a stopped client costs twenty tries a second."""
 
 MAX_BYTES = 64 * 1024 * 1024
-"""Bytes that wait for one peer. A single message larger than this still waits if it is the only one."""
+"""Bytes that wait for one peer, besides the socket's own high-water mark and the kernel's buffers. A single message larger
+than this still waits if it is the only one."""
+
+MESSAGE_BYTES = 1024
+"""What a message counts beside its body: its objects here and its header on the wire. So at most 65,536 wait for one peer,
+more than a full queue's refusals to a client that sent everything at once."""
 
 
 class Outbox:
@@ -35,10 +42,10 @@ class Outbox:
 
     def add(self, send: Send) -> bool:
         """Put a message at the end of its peer's line; False when the line is full, and nothing was added."""
-        size = sum(len(frame) for frame in send.body)
+        size = MESSAGE_BYTES + sum(len(frame) for frame in send.body)
         line = self._lines.setdefault(send.peer, deque())
         waiting = self._bytes.get(send.peer, 0)
-        if line and (len(line) >= MAX_MESSAGES or waiting + size > MAX_BYTES):
+        if line and waiting + size > MAX_BYTES:
             return False
         line.append((send, size))
         self._bytes[send.peer] = waiting + size
@@ -49,13 +56,20 @@ class Outbox:
         self._bytes.pop(peer, None)
         return [send for send, _ in self._lines.pop(peer, ())]
 
-    def retry(self, attempt: Callable[[Send], bool]) -> None:
-        """Try the first of each line, and on while it goes; `attempt` returns False where the peer is still full."""
+    def retry(self, attempt: Callable[[Send], bool]) -> bool:
+        """Try the first of each line, and on while it goes; `attempt` returns False where the peer is still full.
+
+        Returns:
+            Whether anything left.
+        """
+        progress = False
         for peer in list(self._lines):
             for send in self._heads(peer):
                 if not attempt(send):
                     break
+                progress = True
                 self._shift(peer)
+        return progress
 
     def _heads(self, peer: Peer) -> Iterator[Send]:
         while line := self._lines.get(peer):

@@ -20,7 +20,7 @@ import zmq
 from maitred.broker.core.effects import Drained, Effect, Note, Peer, Send, Side
 from maitred.broker.core.router import BrokerCore
 from maitred.broker.core.settings import CoreSettings
-from maitred.broker.outbox import RETRY_S, Outbox
+from maitred.broker.outbox import FIRST_RETRY_S, LONGEST_RETRY_S, Outbox
 from maitred.protocol import frames as wire
 from maitred.protocol import limits
 from maitred.transport.errors import HostUnreachable, SocketClosed, WouldBlock
@@ -66,6 +66,7 @@ class Shell:
             max_frames=limits.MAX_FRAMES + 1,  # the ROUTER puts the peer's name in front
         )
         self._outbox = Outbox()
+        self._retry_s = FIRST_RETRY_S
         self._on_note = on_note
         self._timer = trio.CancelScope()
         self._leave_by: float | None = None
@@ -118,11 +119,12 @@ class Shell:
         for _ in itertools.count():
             with trio.CancelScope(deadline=self._wake_at()) as self._timer:
                 await trio.sleep_forever()
-            self._outbox.retry(self._retry)
+            progress = self._outbox.retry(self._retry)
+            self._retry_s = FIRST_RETRY_S if progress else min(2 * self._retry_s, LONGEST_RETRY_S)
             self.perform(self.core.tick(trio.current_time()))
 
     def _wake_at(self) -> float:
-        retry_at = trio.current_time() + RETRY_S if len(self._outbox) else math.inf
+        retry_at = trio.current_time() + self._retry_s if len(self._outbox) else math.inf
         return min(self.core.next_deadline(), retry_at)
 
     def _deliver(self, send: Send) -> list[Effect]:
@@ -134,6 +136,7 @@ class Shell:
                 return self.core.undeliverable(send.peer, send.message, trio.current_time())
             except WouldBlock:
                 pass
+            self._retry_s = FIRST_RETRY_S
         return [] if self._outbox.add(send) else self._give_up(send)
 
     def _give_up(self, send: Send) -> list[Effect]:

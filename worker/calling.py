@@ -38,7 +38,7 @@ class Calls:
 
             self._client = Client(self._endpoint)
         future = self._client.submit(pool, command, args, timeout=timeout)
-        run.on_change = lambda: run.context.cancelled and future.cancel()
+        before, run.on_change = run.on_change, lambda: run.context.cancelled and future.cancel()
         run.changed()  # it may have been told to stop meanwhile
         try:
             return future.result()
@@ -47,7 +47,7 @@ class Calls:
                 raise Cancelled(reason) from None
             raise (_nested(error, pool, command) if isinstance(error, MaitredError) else error) from None
         finally:
-            run.on_change = None
+            run.on_change = before
 
     def close(self) -> None:
         """Leave in good order."""

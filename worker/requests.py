@@ -45,6 +45,8 @@ class Requests:
     def take(self, order: Dispatch, acall: AsyncCaller | None = None) -> Run | None:
         """Begin with a request: from here on it can be cancelled. `acall`: its way out under trio. None: recalled."""
         calls = self.calls
+        command = self.service.commands.get(order.command)
+        under_trio = acall is not None and command is not None and command.is_async  # a plain one holds the loop anyway
 
         def call(pool: str | None, command: str, args: dict[str, Any] | None, timeout: float | None) -> Any:
             assert calls is not None
@@ -57,8 +59,8 @@ class Requests:
             attempt=order.attempt,
             worker_id=self._worker_id,
             deadline=time.monotonic() + order.timeout,
-            caller=call if calls is not None and acall is None else None,
-            acaller=acall,
+            caller=call if calls is not None and not under_trio else None,
+            acaller=acall if under_trio else None,
         )
         run = Run(order, context)
         return run if self.running.begin(run) else None

@@ -258,9 +258,11 @@ class Requests:
         pool.failed += 1
         spent = request.deadline - request.received_at
         verb = "was still queued" if where == "queued" else "was still running"
+        if where == "queued" and not pool.workers:
+            verb += f" (no worker is up, {len(pool.starting)} are starting)"
         longer = [p for p in self._state.pools.values() if p.settings.timeout_s > max(spent, pool.settings.timeout_s)]
         hint = f"pass a longer timeout=, or use pool {longer[0].name!r}" if longer else "pass a longer timeout="
-        text = f"{request.command!r} {verb} in pool {pool.name!r} when its {spent:.6g} s had passed"
+        text = f"{request.command!r} {verb} in pool {pool.name!r} when its {spent:.3g} s had passed"
         details = {"pool": pool.name, "where": where, "timeout": spent, "suggestion": hint}
         self._state.refuse(request.peer, request.key[1], Code.DEADLINE_EXCEEDED, text, details)
         self._state.note("request.expired", pool=pool.name, where=where)

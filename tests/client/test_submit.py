@@ -7,8 +7,10 @@ import gc
 import threading
 import time
 import weakref
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ALL_COMPLETED, CancelledError, Future, as_completed, wait
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +25,7 @@ from maitred.client.errors import (
     Unavailable,
     UnknownCommand,
 )
+from maitred.testing import Pool
 
 WITHIN_S = 5.0
 
@@ -255,3 +258,13 @@ def test_closing_a_map_stops_what_is_under_way(site: Any, client: Client) -> Non
     before = len(site.cancelled)
     results.close()
     site.wait(lambda: len(site.cancelled) == before + 2)
+
+
+@pytest.mark.slow
+def test_a_burst_of_more_than_the_queue_holds_is_refused_one_by_one_and_loses_nobody(maitred: Any) -> None:
+    adapter = f"{Path(__file__).parents[1] / 'system' / 'app.py'}:service"
+    house = maitred(Pool(adapter, size=2, max_queue=100))
+    futures = [house.client.submit("general", "nap", {"seconds": 0.01}) for _ in range(8000)]
+    outcomes = Counter(type(future.exception(30)) for future in futures)
+    assert set(outcomes) == {type(None), PoolSaturated}
+    assert outcomes[type(None)] >= 100

@@ -143,6 +143,11 @@ async def acall_other(pool: str, text: str, *, context: Context) -> Any:
     return await context.acall(pool, "echo", {"message": text})
 
 
+@asynchronous.command
+def call_from_plain(pool: str, text: str, *, context: Context) -> Any:
+    return context.call(pool, "echo", {"message": text})
+
+
 @asynchronous.command("plain")
 def plain_in_trio(n: int) -> Iterator[int]:
     yield from range(n)

@@ -75,6 +75,7 @@ def test_a_command_calls_another_pool(house: House) -> None:
     assert house.client.execute("general", "call_other", args) == {"message": "from within"}
     args["pool"] = "general"
     assert house.client.execute("asynchronous", "acall_other", args) == {"message": "from within"}
+    assert house.client.execute("asynchronous", "call_from_plain", args) == {"message": "from within"}
 
 
 def test_an_error_of_a_nested_call_is_not_taken_for_the_callers_own(house: House) -> None:
