@@ -23,6 +23,7 @@ __all__ = [
     "Setting",
     "Skipped",
     "SubjectNote",
+    "encode",
     "read",
     "write",
 ]
@@ -164,9 +165,14 @@ class ResultError(ValueError):
     """A file is no result that this version reads; the text names the file and the reason."""
 
 
+def encode(results: list[Result]) -> bytes:
+    """The results of a run as JSON, readable by people too."""
+    return msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n"
+
+
 def write(results: list[Result], path: Path) -> None:
-    """Write the results of a run, readable by people too."""
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
+    """Write the results of a run."""
+    path.write_bytes(encode(results))
 
 
 def read(path: Path) -> list[Result]:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from maitred.cli import call, configuration, look, serve
+from maitred.cli import bench, call, configuration, look, serve
 from maitred.cli.options import Options
 
 __all__ = ["app", "broker_main", "main"]
@@ -74,6 +74,7 @@ app.command()(look.status)
 app.command()(look.pools)
 app.command()(look.workers)
 app.add_typer(configuration.app, name="config")
+app.command(context_settings=bench.SETTINGS)(bench.bench)
 
 
 @functools.wraps(_global_options)
