@@ -99,15 +99,18 @@ class Inbox:
         self._max_frames = max_frames
         self._discarding: TooManyFrames | None = None
 
-    def receive(self) -> list[Frame] | TooManyFrames | None:
+    def receive(self, *, wait: bool = False) -> list[Frame] | TooManyFrames | None:
         """Take one message.
+
+        Args:
+            wait: for one to come, as long as the socket's RCVTIMEO says; a signal's handler may end it by raising.
 
         Returns:
             The frames; or `TooManyFrames` once all of an over-long message was thrown away; or None while some of it
             is left (call again).
 
         Raises:
-            zmq.Again: nothing there.
+            zmq.Again: nothing there, or nothing came in time.
             zmq.ZMQError: the socket is closed.
         """
         if self._discarding is not None:
@@ -115,11 +118,13 @@ class Inbox:
         socket = self._socket
         frames: list[Frame] = []
         left = self._max_frames
+        flags = 0 if wait else _NOBLOCK
         while True:
-            frame = _recv(socket, _NOBLOCK, False)
+            frame = _recv(socket, flags, False)
             frames.append(frame.bytes if len(frame) < KEEP_FRAME_BYTES else frame)
             if not frame.more:
                 return frames
+            flags = _NOBLOCK
             left -= 1
             if not left:
                 self._discarding = TooManyFrames(bytes(_bytes_of(frames[0])), len(frames))

@@ -1,6 +1,6 @@
 """The loop of a worker whose functions are all synchronous: the main thread reads, runs and answers. No thread hop.
 
-    poll → receive → run the function → send → poll …
+    receive → run the function → send → receive …
 
 SIGTERM ends the wait at once, or the loop after the function that runs.
 """
@@ -55,6 +55,7 @@ class PlainLoop:
         self, socket: zmq.Socket[bytes], connection: RequestsConnection, requests: Requests, control: Control
     ) -> None:
         self._socket = socket
+        self._socket.setsockopt(zmq.RCVTIMEO, IDLE_MS)
         self._inbox = Inbox(socket)
         self._connection = connection
         self._requests = requests
@@ -74,7 +75,9 @@ class PlainLoop:
         self._requests.page.mark_loaded()
         self._send(self._connection.register())
         while not self._stopping:
-            if self._wait():
+            received = self._wait()
+            if received is not None:
+                self._obey(*received)
                 self._receive_all()
         if not self._owing:  # after LEAVE, what is unanswered counts as never begun
             self._send(self._connection.leave(), wait=False)
@@ -84,20 +87,22 @@ class PlainLoop:
         if self._waiting:
             raise _Terminated
 
-    def _wait(self) -> bool:
-        """Sleep until something came; an idle connection is used, so that a broken one is noticed."""
+    def _wait(self) -> tuple[messages.ToWorker, Sequence[Any]] | None:
+        """Sleep until a message came; an idle connection is used, so that a broken one is noticed."""
         try:
             self._waiting = True
             if self._stopping:
-                return False
-            came = self._socket.poll(IDLE_MS)
-        except _Terminated:
-            return False
+                return None
+            message = self._inbox.receive(wait=True)
+        except _Terminated:  # what had just come was not begun: it goes to others when this worker leaves
+            return None
+        except zmq.Again:
+            message = None
         finally:
             self._waiting = False
-        if not came:
+        if message is None:
             self._send(self._connection.heartbeat(), wait=False)
-        return bool(came)
+        return None if message is None or isinstance(message, TooManyFrames) else self._connection.receive(message)
 
     def _receive_all(self) -> None:
         while not self._stopping:
