@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from maitred.protocol.limits import MAX_SLOTS
 from maitred.protocol.messages import Dispatch
 from maitred.protocol.worker import Held, Key
 from maitred.worker.context import Context
@@ -15,6 +16,10 @@ __all__ = ["Run", "Running"]
 MAX_EARLY_GRANTS = 1024
 """Grants that overtook their request, which is still in the other connection's queue."""
 
+
+MAX_ANSWERED = 2 * MAX_SLOTS
+"""Answers that are remembered: one that the broker has not received yet is among the last of as many as it may send ahead
+(slots and prefetch), since they leave in order and over one connection."""
 
 MAX_RECALLED = 4096
 """Requests that were given back and may still lie in the other connection's queue, which holds some hundreds at most."""
@@ -56,6 +61,7 @@ class Running:
         self._lock = threading.Lock()
         self._runs: dict[Key, Run] = {}
         self._early_grants: dict[Key, int] = {}
+        self._answered: dict[tuple[bytes, int, int], None] = {}
         self._recalled: dict[tuple[bytes, int, int], None] = {}
 
     def begin(self, run: Run) -> bool:
@@ -76,15 +82,19 @@ class Running:
         """It is answered."""
         with self._lock:
             self._runs.pop(run.key, None)
-        self.held.answer(run.key)
+            self.held.answer(run.key)
+            self._answered[(*run.key, run.order.attempt)] = None
+            if len(self._answered) > MAX_ANSWERED:
+                del self._answered[next(iter(self._answered))]
 
     def recall(self, key: Key, attempt: int, tell: Callable[[], object]) -> None:
         """Give a request back that was not begun: `tell` says so to the broker, and must not wait.
 
-        Both are one step: it is begun, or told of, never both. What was told once is told again where it is asked again.
+        Both are one step: it is begun, or told of, never both. The word overtakes an answer that is on its way over the other
+        connection, so what was answered is not told of either. What was told once is told again where it is asked again.
         """
         with self._lock:
-            if key in self._runs or self.held.holds(key):
+            if key in self._runs or self.held.holds(key) or (*key, attempt) in self._answered:
                 return
             tell()
             if len(self._recalled) >= MAX_RECALLED:

@@ -104,6 +104,15 @@ def call_badly(pool: str, *, context: Context) -> Any:
 
 
 @service.command
+def mark(number: int, seconds: float, file: str) -> int:
+    """Leave a line in a file: how often it ran is counted there."""
+    with open(file, "a") as lines:
+        lines.write(f"{number}\n")
+    time.sleep(seconds)
+    return number
+
+
+@service.command
 def environment(name: str) -> str | None:
     return os.environ.get(name)
 

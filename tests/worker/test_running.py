@@ -109,6 +109,16 @@ def test_what_was_begun_is_not_given_back() -> None:
     running.recall((CLIENT, 1), 1, lambda: pytest.fail("it runs"))
 
 
+def test_what_was_answered_is_not_given_back_although_the_answer_may_still_be_on_its_way() -> None:
+    running = Running(Held())
+    for number in (1, 2):
+        run = Run(Dispatch(CLIENT, number, 1, "echo", 30.0), Context())
+        running.begin(run)
+        running.end(run)
+    for number in (1, 2):
+        running.recall((CLIENT, number), 1, lambda: pytest.fail("it was run"))
+
+
 def test_what_could_not_be_told_is_not_given_back() -> None:
     def fail() -> None:
         raise OSError
