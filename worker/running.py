@@ -90,8 +90,8 @@ class Running:
     def recall(self, key: Key, attempt: int, tell: Callable[[], object]) -> None:
         """Give a request back that was not begun: `tell` says so to the broker, and must not wait.
 
-        Both are one step: it is begun, or told of, never both. The word overtakes an answer that is on its way over the other
-        connection, so what was answered is not told of either. What was told once is told again where it is asked again.
+        Both are one step: it is begun, or told of, never both. The word overtakes an answer that is on its way over the
+        other connection, so what was answered is not told of either. What was told once is told again when asked again.
         """
         with self._lock:
             if key in self._runs or self.held.holds(key) or (*key, attempt) in self._answered:
