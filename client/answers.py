@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from types import TracebackType
 from typing import Any, Self
@@ -47,7 +48,7 @@ class Mailbox:
         return self._answers.popleft()
 
 
-class _Dropped:
+class _Dropped(ABC):
     """Has its requests stopped when it is closed, left or dropped."""
 
     def __init__(self, link: AsyncLink, origin: Origin) -> None:
@@ -74,9 +75,9 @@ class _Dropped:
         """Do what `close` does, for `contextlib.aclosing`."""
         self.close()
 
+    @abstractmethod
     def close(self) -> None:
         """Have what is under way stopped. Repeatable; does not wait."""
-        raise NotImplementedError
 
 
 class AsyncStream(_Dropped):

@@ -1,33 +1,8 @@
 """Every error a caller can meet, one class for each code on the wire.
 
-    MaitredError
-    ├── RequestRefused               the request was not begun: it is safe to send it again
-    │   ├── PoolSaturated            resource_exhausted      pool, queued, capacity, retry_after, reason
-    │   ├── Unavailable              unavailable             reason, retry_after, address
-    │   ├── UnknownPool              unknown_pool            pool, pools, nearest
-    │   ├── UnknownCommand           unknown_command         command, commands, nearest
-    │   ├── InvalidArgument          invalid_argument        argument, reason
-    │   ├── PayloadTooLarge          payload_too_large       size, limit (bytes), what
-    │   ├── Quarantined              quarantined             fingerprint, deaths
-    │   ├── Unauthenticated          unauthenticated
-    │   ├── PermissionDenied         permission_denied       missing
-    │   ├── SessionNotFound          session_not_found       session
-    │   └── SessionPoolMismatch      session_pool_mismatch   session, pool
-    ├── DeadlineExceeded             deadline_exceeded       pool, where ("queued" | "running"), suggestion
-    ├── RequestCancelled             cancelled               outcome ("removed" | "stopped" | …)
-    ├── WorkerLost                   worker_lost             certificate
-    ├── SessionLost                  session_lost            session, certificate
-    ├── RemoteError                  application_error       type, traceback (text)
-    ├── EncodeError                  never on the wire       path, type_name: the value msgpack cannot carry
-    ├── DecodeError                  never on the wire       a body that is not what it claims to be
-    ├── ProtocolError                protocol_error          a peer broke the rules of docs/protocol.md
-    └── InternalError                internal                a bug in maitred: please report it
-
-The wire carries a code, a sentence for a person and a map of details (`docs/protocol.md`, Errors). Every key of the map
-becomes an attribute of the exception, so that a broker newer than its client loses nothing.
-
-`PayloadTooLarge` is also raised before anything is sent, and for a reply that was too large to send back; only in the
-last case had the work been done.
+`maitred.client.errors` shows them as a tree, and says what a caller may conclude from each. The wire carries a code, a
+sentence for a person and a map of details (`docs/protocol.md`, Errors). Every key of the map becomes an attribute of the
+exception, so that a broker newer than its client loses nothing.
 """
 
 from __future__ import annotations

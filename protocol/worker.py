@@ -87,18 +87,6 @@ class RequestsConnection:
         """
         return _receive(message_frames)
 
-    def part(self, order: messages.Dispatch, number: int, body: Sequence[Any]) -> frames.Frames:
-        """One part of a stream."""
-        return frames.encode(messages.WorkerPart(order.client, order.id, order.attempt, number), body)
-
-    def reply(self, order: messages.Dispatch, body: Sequence[Any]) -> frames.Frames:
-        """The result. Call `Held.answer` once it is handed to the socket."""
-        return frames.encode(messages.WorkerReply(order.client, order.id, order.attempt), body)
-
-    def error(self, order: messages.Dispatch, code: str, text: str, body: Sequence[Any]) -> frames.Frames:
-        """The failure. Call `Held.answer` once it is handed to the socket."""
-        return frames.encode(messages.WorkerError(order.client, order.id, order.attempt, code, text[:4096]), body)
-
     def heartbeat(self) -> frames.Frames:
         """A sign of life while nothing runs; a broker that does not know this connection says STRANGER."""
         return frames.encode(messages.Heartbeat())

@@ -31,15 +31,6 @@ def test_registering_again_names_what_is_held() -> None:
     assert (again.worker, again.token, again.commands) == (WORKER, TOKEN, [m.CommandInfo("echo")])
 
 
-def test_answers_carry_key_and_attempt() -> None:
-    connection = RequestsConnection(m.Register(WORKER, TOKEN, "general", 1, []), Held())
-    assert frames.from_worker.decode(connection.part(order(1), 0, [b"p"])) == (m.WorkerPart(CLIENT, 1, 2, 0), [b"p"])
-    assert frames.from_worker.decode(connection.reply(order(1), [b"r"])) == (m.WorkerReply(CLIENT, 1, 2), [b"r"])
-    long = frames.from_worker.decode(connection.error(order(1), "internal", "x" * 9999, [b"\x80"]))[0]
-    assert isinstance(long, m.WorkerError)
-    assert len(long.message) == 4096
-
-
 def test_a_cancel_that_overtakes_its_request_is_found_by_it() -> None:
     held = Held()
     assert not held.bury((CLIENT, 1), "cancelled")

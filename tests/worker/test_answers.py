@@ -9,6 +9,7 @@ import pytest
 from maitred.protocol import frames, messages
 from maitred.protocol.body import decode_body, encode_body
 from maitred.protocol.errors import EncodeError, InvalidArgument, PayloadTooLarge, UnknownCommand
+from maitred.protocol.limits import MAX_TEXT_CHARS
 from maitred.worker import Service, answers
 from maitred.worker.context import Cancelled, Context
 
@@ -46,6 +47,11 @@ def test_a_part_carries_its_number() -> None:
     message, value = read(answers.part(ORDER, 5, "piece", ROOM))
     assert isinstance(message, messages.WorkerPart)
     assert (message.number, value) == (5, "piece")
+
+
+def test_a_sentence_is_cut_to_what_a_header_may_hold() -> None:
+    _, text, _ = failed(InvalidArgument("x" * 9999, argument="a"))
+    assert 1000 < len(text) <= MAX_TEXT_CHARS
 
 
 def test_a_result_that_is_too_large_says_how_large() -> None:
