@@ -110,6 +110,7 @@ async def _serve(
                 if shell.draining:
                     forced = True
                     nursery.cancel_scope.cancel()
+                    return
                 logger.info("broker.stopping", signal=signal.Signals(number).name)
                 shell.drain()
 
@@ -141,7 +142,7 @@ def _totals(events: EventLog) -> dict[str, int]:
 
 
 def _write_post_mortem(shell: Shell, directory: Path, logger: Logger) -> None:
-    """Keep the last inputs beside the lock: they replay through the pure core (`broker.core.router`)."""
+    """Keep the last headers beside the lock: [seconds, side, route, [header]] each, oldest first."""
     path = directory / f"crash-{os.getpid()}.msgpack"
     inputs = [
         [now, int(peer.side), peer.route, [bytes(frame) for frame in frames]] for now, peer, frames in shell.inputs

@@ -3,7 +3,7 @@
     sockets → frames → core.receive → effects → frames → sockets
 
 A send never blocks: a full peer's messages wait in the outbox, those to a peer that is gone, or that does not read,
-go back into the core as `undeliverable`. An exception out of the core is a bug: the last inputs are logged and it ends.
+go back into the core as `undeliverable`. An exception out of the core is a bug: the last headers are kept and it ends.
 """
 
 from __future__ import annotations
@@ -31,8 +31,7 @@ SIDES = tuple(Side)
 """By the index of the socket; calling the enumeration takes half a microsecond."""
 
 REMEMBERED_INPUTS = 1000
-"""Inputs kept for a post-mortem: they replay through the pure core."""
-
+"""Headers kept for a post-mortem: who said what, and when. Bodies and what came before them are not kept."""
 
 FAREWELL_S = 2.0
 """At the end of a drain, so long is waited for peers that are slow to take their answers."""
