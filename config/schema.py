@@ -213,7 +213,7 @@ class PoolConfig(Struct, frozen=True):
             "max_queue",
             Count(1, 1_000_000),
             1000,
-            "Requests that may wait for a worker; one more is refused at once, with a time to come back, as a longer line "
+            "Requests that may wait for a worker; one more is refused at once, as a longer line "
             "only means longer waits.",
         ),
     ]
