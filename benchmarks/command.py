@@ -33,7 +33,8 @@ FAILED, USAGE = 1, 2
 
 Peers = Annotated[str, typer.Option("--peers", metavar="all|none|A,B", help="What to measure beside maitred. "
                                     f"Default: {','.join(subjects.FLOOR)}. `list` says which there are.")]  # fmt: skip
-Ours = Annotated[str, typer.Option("--ours", metavar="A,B", help="Which of maitred's clients to measure.")]
+Ours = Annotated[str | None, typer.Option("--ours", metavar="A,B", help="Which of maitred's clients to measure. "
+                                          "Default: the scenario's own; `list` says which.")]  # fmt: skip
 Way = Annotated[Transport | None, typer.Option("--transport", help="Between callers and what is in the middle.")]
 Payload = Annotated[str | None, typer.Option("--payload", metavar="BYTES", help="Of each request.")]
 Workers = Annotated[str | None, typer.Option("--workers", metavar="N", help="Processes that do the task.")]
@@ -70,7 +71,7 @@ app = typer.Typer(
 def _add(name: str, question: str, names: Sequence[str]) -> None:
     def run(
         peers: Peers = "",
-        ours: Ours = "maitred",
+        ours: Ours = None,
         transport: Way = None,
         payload: Payload = None,
         workers: Workers = None,
@@ -84,11 +85,13 @@ def _add(name: str, question: str, names: Sequence[str]) -> None:
         said = {name: text for name, text in given.items() if text is not None}
         try:
             said.update(map(_name_and_value, set_ or ()))
-            chosen = subjects.chosen(ours, peers)
-            plan = _plan([scenarios.load(name) for name in names], said, long)
+            plan = [
+                (scenario, parameters, subjects.chosen(scenario.ours if ours is None else ours, peers))
+                for scenario, parameters in _plan([scenarios.load(name) for name in names], said, long)
+            ]
         except (UnknownScenario, UnknownSubject) as error:
             _fail(str(error), USAGE)
-        _run(plan, chosen, json, html)
+        _run(plan, json, html)
 
     app.command(name, help=question)(run)
 
@@ -111,13 +114,11 @@ def _plan(wanted: Sequence[Scenario], given: Mapping[str, str], long: bool) -> l
     return plan
 
 
-def _run(
-    plan: Sequence[tuple[Scenario, Parameters]], chosen: Sequence[Subject], json: Path | None, html: Path | None
-) -> None:
+def _run(plan: Sequence[tuple[Scenario, Parameters, Sequence[Subject]]], json: Path | None, html: Path | None) -> None:
     to_stdout = json is not None and str(json) == "-"
     console = Console(stderr=to_stdout, width=None if sys.stdout.isatty() else 160)
     found: list[Result] = []
-    for scenario, parameters in plan:
+    for scenario, parameters, chosen in plan:
         with _progress(scenario.name) as say:
             found.append(scenario.run(chosen, parameters, say))
         terminal.print_result(console, found[-1])

@@ -10,13 +10,26 @@ from string import Template
 
 from maitred.benchmarks.report import svg
 from maitred.benchmarks.report.svg import Bar, Series, Tick
-from maitred.benchmarks.report.words import failures_text, named, number, setting_text, value_text, varying, where
-from maitred.benchmarks.results import Comparison, Measurement, Result
+from maitred.benchmarks.report.words import (
+    failures_text,
+    figure_name,
+    figure_text,
+    named,
+    number,
+    setting_text,
+    value_text,
+    varying,
+    where,
+)
+from maitred.benchmarks.results import Comparison, Latency, Measurement, Result
 
 __all__ = ["render"]
 
 PERCENTILES = (0.0, 50.0, 90.0, 99.0, 99.9, 99.99, 99.999)
 """Marked in the plots of latency by percentile."""
+
+TIMES = ("p50 µs", "p90 µs", "p99 µs", "p99.9 µs", "max µs", "n")
+"""Columns of a distribution."""
 
 MAX_PLOTS = 12
 """Plots of latency for one scenario; settings beyond are in its table."""
@@ -115,7 +128,8 @@ def _trend_charts(result: Result, hues: dict[str, int]) -> Iterator[str]:
     if across is None:
         return
     rest = [name for name in differing if name != across]
-    for text, figure in (("requests a second", "throughput_per_s"), ("p50, µs", "p50")):
+    for figure in (*_value_names(good), "p50_us"):
+        text = " ".join(filter(None, figure_name(figure)))
         for others, group in _grouped(good, rest):
             series = [
                 Series(name, points, hues[name])
@@ -141,7 +155,7 @@ def _trend(measurements: Sequence[Measurement], across: str, figure: str) -> lis
     points: list[tuple[float, float]] = []
     for it in measurements:
         times = it.latency
-        height = it.values.get(figure, 0.0) if figure != "p50" else (0.0 if times is None else times.p50_us)
+        height = it.values.get(figure, 0.0) if figure != "p50_us" else (0.0 if times is None else times.p50_us)
         if height > 0:
             points.append((math.log10(float(it.setting[across])), height))
     return sorted(points)
@@ -180,8 +194,9 @@ def _grouped(measurements: Sequence[Measurement], names: Sequence[str]) -> Itera
 
 def _table(measurements: Sequence[Measurement]) -> str:
     differing = varying(it.setting for it in measurements)
-    values = list(dict.fromkeys(name for it in measurements for name in it.values))
-    heads = ["p50 µs", "p90 µs", "p99 µs", "p99.9 µs", "max µs", "n", *(name.replace("_", " ") for name in values)]
+    values = _value_names(measurements)
+    is_timed = any(it.latency is not None for it in measurements)
+    heads = [*(TIMES if is_timed else ()), *(" ".join(filter(None, figure_name(name))) for name in values)]
     names = ["subject", *(["setting"] if differing else [])]
     rows = [
         "<tr>" + "".join(f'<th class="name">{name}</th>' for name in names)
@@ -189,19 +204,24 @@ def _table(measurements: Sequence[Measurement]) -> str:
     ]  # fmt: skip
     for it in measurements:
         cells = [it.subject, *([setting_text(it.setting, differing)] if differing else [])]
-        t = it.latency
-        shown = (
-            ["-"] * 6
-            if t is None
-            else [*map(number, (t.p50_us, t.p90_us, t.p99_us, t.p999_us, t.max_us)), f"{t.count:,}"]
-        )
-        shown += [number(it.values[name]) if name in it.values else "-" for name in values]
+        shown = _times(it.latency) if is_timed else []
+        shown += [figure_text(name, it.values[name]) if name in it.values else "-" for name in values]
         rows.append(
             f'<tr{" class=void" if it.void else ""} title="{escape(it.void)}">'
             + "".join(f'<td class="name">{escape(cell)}</td>' for cell in cells)
             + "".join(f"<td>{escape(cell)}</td>" for cell in [*shown, failures_text(it)]) + "</tr>"
         )  # fmt: skip
     return f'<div class="wide"><table>{"".join(rows)}</table></div>'
+
+
+def _value_names(measurements: Sequence[Measurement]) -> list[str]:
+    return list(dict.fromkeys(name for it in measurements for name in it.values))
+
+
+def _times(times: Latency | None) -> list[str]:
+    if times is None:
+        return ["-"] * len(TIMES)
+    return [*map(number, (times.p50_us, times.p90_us, times.p99_us, times.p999_us, times.max_us)), f"{times.count:,}"]
 
 
 def _subjects(result: Result) -> str:

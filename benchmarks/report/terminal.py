@@ -12,6 +12,8 @@ from rich.table import Table
 from maitred.benchmarks.report.compare import Change, Changes
 from maitred.benchmarks.report.words import (
     failures_text,
+    figure_name,
+    figure_text,
     judged,
     more_is_better,
     noise_of,
@@ -21,11 +23,14 @@ from maitred.benchmarks.report.words import (
     verdict_text,
     where,
 )
-from maitred.benchmarks.results import Comparison, Measurement, Result
-from maitred.benchmarks.scenarios.registry import Scenario
+from maitred.benchmarks.results import Comparison, Latency, Measurement, Result
+from maitred.benchmarks.scenarios.registry import DEFAULT_OURS, Scenario
 from maitred.benchmarks.subjects.protocol import Subject
 
 __all__ = ["print_changes", "print_lists", "print_result"]
+
+TIMES = ("P50 µs", "P90 µs", "P99 µs", "MAX µs", "N")
+"""Columns of a distribution."""
 
 COLOURS = {"better": "green", "worse": "yellow", "same": "dim"}
 
@@ -43,7 +48,9 @@ def print_result(console: Console, result: Result) -> None:
         console.print(_ratios(result.comparisons))
     for measurement in result.measurements:
         if measurement.void:
-            console.print(f"[red]void[/red]: {escape(measurement.subject)}: {escape(measurement.void)}")
+            where_ = setting_text(measurement.setting, varying(_settings(result)))
+            who = ", ".join(filter(None, (measurement.subject, where_)))
+            console.print(f"[red]void[/red]: {escape(who)}: {escape(measurement.void)}")
     for skipped in result.skipped:
         console.print(f"[dim]skipped {escape(skipped.subject)}: {escape(skipped.reason)}[/dim]")
     for note in result.notes:
@@ -65,28 +72,32 @@ def _table(*columns: str, left: int = 1) -> Table:
 def _figures(measurements: Sequence[Measurement]) -> Table:
     differing = varying(measurement.setting for measurement in measurements)
     values = list(dict.fromkeys(name for measurement in measurements for name in measurement.values))
+    is_timed = any(measurement.latency is not None for measurement in measurements)
     table = _table(
-        *(["", "SETTING"] if differing else [""]), "P50 µs", "P90 µs", "P99 µs", "MAX µs", "N",
-        *(name.replace("_", " ").upper() for name in values), "FAILED", left=2 if differing else 1,
+        *(["", "SETTING"] if differing else [""]), *(TIMES if is_timed else ()), *map(_head, values), "FAILED",
+        left=2 if differing else 1,
     )  # fmt: skip
     for it in measurements:
-        times = it.latency
-        shown = (
-            ["-"] * 5
-            if times is None
-            else [number(v) for v in (times.p50_us, times.p90_us, times.p99_us, times.max_us)]
-        )
-        if times is not None:
-            shown.append(f"{times.count:,}")
         table.add_row(
             escape(it.subject),
             *([escape(setting_text(it.setting, differing))] if differing else []),
-            *shown,
-            *(number(it.values[name]) if name in it.values else "-" for name in values),
+            *(_times(it.latency) if is_timed else ()),
+            *(figure_text(name, it.values[name]) if name in it.values else "-" for name in values),
             escape(failures_text(it)),
             style="strike" if it.void else None,
         )
     return table
+
+
+def _head(name: str) -> str:
+    words, unit = figure_name(name)
+    return f"{words.upper()} {unit}".strip()
+
+
+def _times(times: Latency | None) -> list[str]:
+    if times is None:
+        return ["-"] * len(TIMES)
+    return [*map(number, (times.p50_us, times.p90_us, times.p99_us, times.max_us)), f"{times.count:,}"]
 
 
 def _ratios(comparisons: Sequence[Comparison]) -> Table:
@@ -114,6 +125,7 @@ def print_lists(console: Console, scenarios: Sequence[Scenario], subjects: Seque
     for scenario in scenarios:
         defaults = msgspec.to_builtins(scenario.parameters())
         shown = ", ".join(f"{name}={_plain(value)}" for name, value in defaults.items() if not isinstance(value, dict))
+        shown += f"; of {scenario.ours}" if scenario.ours != DEFAULT_OURS else ""
         table.add_row(scenario.name, f"{escape(scenario.question)}\n[dim]{escape(shown)}[/dim]")
     console.print(table)
     table = _table("SUBJECT", "WHAT IT IS", left=2)

@@ -11,6 +11,8 @@ from maitred.benchmarks.results import Comparison, Environment, Measurement, Set
 __all__ = [
     "Verdict",
     "failures_text",
+    "figure_name",
+    "figure_text",
     "judged",
     "more_is_better",
     "named",
@@ -64,12 +66,29 @@ def value_text(name: str, value: str | float) -> str:
 
 
 def size(count: float) -> str:
-    """Bytes."""
+    """Bytes, a difference of them too."""
     for unit in ("B", "KiB", "MiB"):
-        if count < 1024:
+        if abs(count) < 1024:
             return f"{count:.4g} {unit}"
         count /= 1024
     return f"{count:.4g} GiB"
+
+
+UNITS = {"_bytes_per_s": "/s", "_per_s": "1/s", "_us": "µs", "_ms": "ms", "_s": "s", "_bytes": "", "_share": ""}
+"""The endings of figures' names and what is said instead; sizes and shares carry their unit with each value."""
+
+
+def figure_name(name: str) -> tuple[str, str]:
+    """The name of a figure in words, and its unit: "" where there is none, or each value carries it."""
+    ending = next((ending for ending in UNITS if name.endswith(ending)), "")
+    return name.removesuffix(ending).replace("_", " "), UNITS.get(ending, "")
+
+
+def figure_text(name: str, value: float) -> str:
+    """A figure as written below its name."""
+    if name.endswith(("_bytes", "_bytes_per_s")):
+        return size(value)
+    return f"{value:.1%}" if name.endswith("_share") else number(value)
 
 
 def number(value: float) -> str:

@@ -16,6 +16,9 @@ __all__ = ["SCENARIOS", "Scenario", "UnknownScenario", "load", "parameters"]
 SCENARIOS = ("latency", "throughput")
 """In the order in which `all` runs them; each is a module beside this one."""
 
+DEFAULT_OURS = "maitred"
+"""Measured by a scenario without an `OURS` of its own."""
+
 
 class UnknownScenario(ValueError):
     """No scenario has this name, or it has no such parameter; the text says what there is."""
@@ -30,6 +33,7 @@ class Scenario(Struct, frozen=True):
         parameters: the class of its parameters, all with defaults.
         long: what a long run changes in them.
         run: measures.
+        ours: which of maitred's clients it is about where nobody says, as `--ours` takes them.
     """
 
     name: str
@@ -37,6 +41,7 @@ class Scenario(Struct, frozen=True):
     parameters: type[Parameters]
     long: dict[str, Any]
     run: Runner
+    ours: str
 
 
 def load(name: str) -> Scenario:
@@ -49,7 +54,7 @@ def load(name: str) -> Scenario:
         raise UnknownScenario(f"no scenario is called {name!r}; there are {', '.join(SCENARIOS)}, and all")
     module: Any = importlib.import_module(f"maitred.benchmarks.scenarios.{name}")
     question = str(module.__doc__).partition("\n")[0]
-    return Scenario(name, question, module.Parameters, module.LONG, module.run)
+    return Scenario(name, question, module.Parameters, module.LONG, module.run, getattr(module, "OURS", DEFAULT_OURS))
 
 
 def parameters(scenario: Scenario, given: Mapping[str, str], *, long: bool = False) -> Parameters:
