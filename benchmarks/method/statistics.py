@@ -17,7 +17,7 @@ from typing import Any
 from maitred.benchmarks.method.recorder import Durations
 from maitred.benchmarks.results import Comparison, Latency, Setting
 
-__all__ = ["compare", "interval_of_median", "latency", "p50_us", "p99_us", "percentile", "void_reason"]
+__all__ = ["compare", "interval_of_median", "is_late", "latency", "p50_us", "p99_us", "percentile", "void_reason"]
 
 RESAMPLES = 2000
 """Of a bootstrap: the ends of a 95 % interval move by less than a percent of its width between seeds."""
@@ -131,6 +131,11 @@ def void_reason(measured: Latency | None, lag: Latency | None) -> str:
     return (
         f"the load generator was {lag.p99_us:.0f} µs late (p99), {share:.0%} of the p99; {MAX_LAG_SHARE:.0%} is allowed"
     )
+
+
+def is_late(measured: Durations, lag: Durations) -> bool:
+    """Whether a block of an open loop measured its generator (`MAX_LAG_SHARE`); never of one without a lag."""
+    return bool(lag) and p99_us(lag) > MAX_LAG_SHARE * p99_us(measured)
 
 
 def p50_us(values: Durations) -> float:

@@ -51,8 +51,9 @@ def setting_text(setting: Setting, names: Sequence[str] | None = None) -> str:
 
 def named(name: str) -> str:
     """The name of a setting in words, without its unit."""
-    for unit in ("_bytes", "_s"):
-        name = name.removesuffix(unit)
+    for unit in ("_bytes", "_per_s", "_s"):
+        if name.endswith(unit):
+            return name.removesuffix(unit).replace("_", " ")
     return name.replace("_", " ")
 
 
@@ -62,6 +63,8 @@ def value_text(name: str, value: str | float) -> str:
         return value
     if name.endswith("_bytes"):
         return size(value)
+    if name.endswith("_per_s"):
+        return f"{value:,g}/s"
     return f"{value * 1e3:g} ms" if name.endswith("_s") else f"{value:g}"
 
 

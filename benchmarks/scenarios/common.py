@@ -14,8 +14,8 @@ from msgspec import Struct
 from maitred.benchmarks.method.environment import environment
 from maitred.benchmarks.method.load import Flow, Load
 from maitred.benchmarks.method.pairs import Rounds, take_turns
-from maitred.benchmarks.method.recorder import merged
-from maitred.benchmarks.method.statistics import latency, p50_us, p99_us, void_reason
+from maitred.benchmarks.method.recorder import Durations, merged
+from maitred.benchmarks.method.statistics import is_late, latency, p50_us, p99_us, void_reason
 from maitred.benchmarks.method.warmup import WarmUp
 from maitred.benchmarks.results import Comparison, Measurement, Result, Setting, Skipped, SubjectNote
 from maitred.benchmarks.subjects.protocol import Caller, Running, Setup, StartError, Subject, Transport
@@ -107,15 +107,38 @@ class Report:
         self._skipped.setdefault(subject, Skipped(subject, reason))
 
     def take_turns(self, callers: Mapping[str, Caller], load: Load, setting: Setting) -> Rounds:
-        """Put a load on every caller in turn, and record each one's latency and throughput in that setting."""
+        """Put a load on every caller in turn, and record each one's latency and throughput in that setting.
+
+        Blocks of an open loop whose generator was late are left out, and counted. A subject with as many of them as of
+        others is void, and is compared with nothing.
+        """
         blocks = {name: _block(caller, load) for name, caller in callers.items()}
         found = take_turns(blocks, self._parameters.rounds, BASELINE)
-        for name, flows in found.flows.items():
-            self.measured(name, setting, flows)
+        for name, flows in list(found.flows.items()):
+            if self._measured_on_time(name, setting, flows, load).void:
+                del found.flows[name]
         return found
 
-    def measured(self, subject: str, setting: Setting, flows: Sequence[Flow], **values: float) -> Measurement:
-        """Record what came of some blocks with one subject in one setting; returns what was recorded."""
+    def _measured_on_time(self, subject: str, setting: Setting, flows: Sequence[Flow], load: Load) -> Measurement:
+        if not load.rate_per_s:
+            return self.measured(subject, setting, flows)
+        on_time = [flow for flow in flows if not is_late(flow.latency, flow.lag)]
+        late = len(flows) - len(on_time)
+        void = f"the load generator was late in {late} of {len(flows)} blocks" if late >= len(on_time) else ""
+        return self.measured(subject, setting, flows if void else on_time, void=void, late_blocks=late)
+
+    def measured(
+        self, subject: str, setting: Setting, flows: Sequence[Flow], *, void: str = "", **values: float
+    ) -> Measurement:
+        """Record what came of some blocks with one subject in one setting; returns what was recorded.
+
+        Args:
+            subject: its name.
+            setting: what was held fixed.
+            flows: of the blocks.
+            void: why it must not be quoted, where that is known already.
+            values: further figures, as `Measurement.values`.
+        """
         found = latency(merged(flow.latency for flow in flows), histogram=True)
         lag = latency(merged(flow.lag for flow in flows))
         took_s = sum(flow.took_s for flow in flows)
@@ -127,15 +150,19 @@ class Report:
             lag=lag,
             values={"throughput_per_s": round(done / took_s, 3) if took_s else 0.0, **values},
             failures=_failures(flows),
-            void=void_reason(found, lag),
+            void=void or void_reason(found, lag),
         )
         self.measurements.append(measurement)
         return measurement
 
     def compare_latency(self, rounds: Rounds, setting: Setting, *, baseline: str | None = None) -> None:
-        """Compare p50 and p99 of all subjects with a baseline."""
+        """Compare p50 and p99 of all subjects with a baseline, from pairs of blocks that were on time."""
         for figure, of in (("p50", p50_us), ("p99", p99_us)):
-            self.compare(figure, rounds, lambda flow, of=of: of(flow.latency), setting, baseline=baseline)
+
+            def of_flow(flow: Flow, of: Callable[[Durations], float] = of) -> float:
+                return 0.0 if is_late(flow.latency, flow.lag) else of(flow.latency)
+
+            self.compare(figure, rounds, of_flow, setting, baseline=baseline)
 
     def compare(
         self, figure: str, rounds: Rounds, of: Callable[[Flow], float], setting: Setting, *, baseline: str | None = None
