@@ -104,6 +104,11 @@ class SyncCaller:
             return drive_calls(_call(self.client, arguments, load.timeout_s), load)
         return drive_futures(functools.partial(self._submit, arguments, load.timeout_s), load)
 
+    def submit(self, load: Load, *, idempotent: bool | None = None) -> Future[Any]:
+        """One request of a load, for scenarios that watch each; `idempotent` as the client's."""
+        arguments = _arguments(load.payload, load.task_s)
+        return self.client.submit(POOL, "echo", arguments, timeout=load.timeout_s, idempotent=idempotent)
+
     def _submit(self, arguments: dict[str, Any], timeout_s: float) -> Future[Any]:
         return self.client.submit(POOL, "echo", arguments, timeout=timeout_s)
 

@@ -1,0 +1,99 @@
+"""The figures of `saturation`: what was refused, how soon that was told, and whether the time it named was right.
+
+`retry_after` is held against two times. *Room*: until the next answer came, as each leaves a place free; below the told
+time, a caller that obeys has waited for nothing. *Entry*: until a caller that obeys got in, however often it was sent away
+again; above the told time, it was told too little.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from maitred.benchmarks.method.followers import Followed
+from maitred.benchmarks.method.load import Flow
+from maitred.benchmarks.method.recorder import merged
+from maitred.benchmarks.method.statistics import percentile
+from maitred.benchmarks.method.timeline import Ended, first_from
+from maitred.client.errors import PoolSaturated
+
+__all__ = ["figures", "told_s"]
+
+REFUSED = PoolSaturated.__name__
+
+RATIO_DIGITS = 1000
+"""Ratios are ranked as whole thousandths, as `percentile` ranks whole numbers."""
+
+
+def told_s(error: BaseException) -> float | None:
+    """The `retry_after` of a refusal; None where it names none, or is another error."""
+    return error.retry_after if isinstance(error, PoolSaturated) else None
+
+
+def figures(
+    flows: Sequence[Flow], blocks: Sequence[Sequence[Ended]], followed: Sequence[Followed], capacity_per_s: float
+) -> dict[str, float]:
+    """The values of one subject at one load, by name.
+
+    Args:
+        flows: of all blocks.
+        blocks: every request of each block; empty where requests could not be watched.
+        followed: the refusals that were followed.
+        capacity_per_s: what the subject serves when it is never idle.
+    """
+    took_s = sum(flow.took_s for flow in flows)
+    served = sum(len(flow.latency) for flow in flows)
+    refused = sorted(merged(flow.failed[REFUSED] for flow in flows if REFUSED in flow.failed))
+    all_ended = served + sum(len(times) for flow in flows for times in flow.failed.values())
+    found = {
+        "capacity_per_s": round(capacity_per_s, 1),
+        "of_capacity_share": round(served / took_s / capacity_per_s, 4) if took_s and capacity_per_s else 0.0,
+        "refused_share": round(len(refused) / all_ended, 4) if all_ended else 0.0,
+    }
+    if refused:
+        # From the sending, where that is known: from when it was due, the generator's lag would be part of it.
+        watched = sorted(it.ended_ns - it.sent_ns for it in _refusals(blocks)) or refused
+        found |= {"refusal_p50_us": percentile(watched, 50) / 1e3, "refusal_p99_us": percentile(watched, 99) / 1e3}
+    return found | _hints(blocks) | _entries(followed)
+
+
+def _refusals(blocks: Sequence[Sequence[Ended]]) -> list[Ended]:
+    return [it for block in blocks for it in block if isinstance(it.error, PoolSaturated)]
+
+
+def _rooms(blocks: Sequence[Sequence[Ended]]) -> Iterator[tuple[float, float | None]]:
+    """For each refusal: seconds until a place was free, and the seconds that it was told. The last ones saw none."""
+    for block in blocks:
+        successes_ns = sorted(it.ended_ns for it in block if it.error is None)
+        for it in _refusals([block]):
+            free_ns = first_from(successes_ns, it.ended_ns)
+            if free_ns is not None and it.error is not None:
+                yield (free_ns - it.ended_ns) / 1e9, told_s(it.error)
+
+
+def _hints(blocks: Sequence[Sequence[Ended]]) -> dict[str, float]:
+    rooms = list(_rooms(blocks))
+    if not rooms:
+        return {}
+    told = [(room_s, hint_s) for room_s, hint_s in rooms if hint_s is not None]
+    found = {
+        "room_p50_ms": percentile(sorted(int(room_s * 1e9) for room_s, _ in rooms), 50) / 1e6,
+        "told_share": round(len(told) / len(rooms), 4),
+    }
+    if told:
+        found["told_p50_ms"] = percentile(sorted(int(hint_s * 1e9) for _, hint_s in told), 50) / 1e6
+    return found | _ratios("room_per_told", (room_s / hint_s for room_s, hint_s in told if hint_s > 0))
+
+
+def _entries(followed: Sequence[Followed]) -> dict[str, float]:
+    tried = [it for it in followed if it.tries]
+    if not tried:
+        return {}
+    at_once = sum(it.in_s is not None and it.tries == 1 for it in tried)
+    entered = (it.in_s / it.told_s for it in tried if it.in_s is not None and it.told_s > 0)
+    return {"in_at_first_try_share": round(at_once / len(tried), 4)} | _ratios("entry_per_told", entered)
+
+
+def _ratios(name: str, ratios: Iterable[float]) -> dict[str, float]:
+    """Three percentiles of a ratio."""
+    ranked = sorted(int(ratio * RATIO_DIGITS) for ratio in ratios)
+    return {f"{name}_p{p}": percentile(ranked, p) / RATIO_DIGITS for p in (10, 50, 90)} if ranked else {}
