@@ -24,6 +24,10 @@ FLOOR = ("zmq-proxy", "zmq-direct")
 PEERS = {
     "zmq-proxy": f"{_HERE}.zmq_plain:proxy",
     "zmq-direct": f"{_HERE}.zmq_plain:direct",
+    "majordomo": f"{_HERE}.majordomo:majordomo",
+    "nats": f"{_HERE}.nats_:nats",
+    "rabbitmq": f"{_HERE}.rabbitmq:rabbitmq",
+    "grpc": f"{_HERE}.grpc_:grpc",
 }
 """What maitred is measured beside."""
 

@@ -36,8 +36,8 @@ HIDDEN_FOLDERS = ("/usr/lib/rabbitmq/bin", "/usr/sbin", "/usr/local/sbin")
 """Where Debian keeps servers and where a user's PATH does not lead. RabbitMQ's own folder comes first: what the others
 have under its name changes the user to `rabbitmq`, whose folders these servers do not use."""
 
-START_TIMEOUT_S = 30.0
-"""Within this a process has to be there: RabbitMQ takes 5 s alone on 2 cores."""
+START_TIMEOUT_S = 45.0
+"""Within this a process has to be there: RabbitMQ takes 5 s alone on 2 cores, and twice that on busy ones."""
 
 END_TIMEOUT_S = 2.0
 """Within this the kernel has done away with what was killed."""
