@@ -1,11 +1,11 @@
-# make demo | test | check | soak | bench: nothing but python3 (3.11 or later, with venv) and make is assumed.
+# make demo | test | check | soak | bench | peers: nothing but python3 (3.11 or later, with venv) and make is assumed.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test check soak bench format clean
+.PHONY: demo test check soak bench peers format clean
 
 $(VENV)/.installed: pyproject.toml
 	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' || { \
@@ -32,6 +32,10 @@ soak: $(VENV)/.installed
 # As in: make bench BENCH_ARGS="latency --transport ipc"
 bench: $(VENV)/.installed
 	$(BIN)/maitred bench $(BENCH_ARGS)
+
+# What `maitred bench` measures beside maitred and pip cannot install: servers, as Debian packages. Needs root.
+peers:
+	@sh scripts/peers.sh
 
 format: $(VENV)/.installed
 	$(BIN)/ruff check --fix .
