@@ -77,7 +77,7 @@ def size(count: float) -> str:
     return f"{count:.4g} GiB"
 
 
-UNITS = {"_bytes_per_s": "/s", "_per_s": "1/s", "_us": "µs", "_ms": "ms", "_s": "s", "_bytes": "", "_share": ""}
+UNITS = {"_bytes_per_s": "", "_per_s": "1/s", "_us": "µs", "_ms": "ms", "_s": "s", "_bytes": "", "_share": ""}
 """The endings of figures' names and what is said instead; sizes and shares carry their unit with each value."""
 
 
@@ -90,14 +90,16 @@ def figure_name(name: str) -> tuple[str, str]:
 def figure_text(name: str, value: float) -> str:
     """A figure as written below its name."""
     if name.endswith(("_bytes", "_bytes_per_s")):
-        return size(value)
+        return size(value) + ("/s" if name.endswith("_per_s") else "")
     return f"{value:.1%}" if name.endswith("_share") else number(value)
 
 
 def number(value: float) -> str:
-    """Three digits that count, thousands apart."""
+    """Three digits that count, all of a whole number, thousands apart."""
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
+    if value == int(value):
+        return f"{value:,.0f}"
     digits = max(0, 2 - math.floor(math.log10(abs(value))))
     return f"{value:,.{digits}f}"
 

@@ -20,13 +20,16 @@ from maitred.benchmarks.method.warmup import WarmUp
 from maitred.benchmarks.results import Comparison, Measurement, Result, Setting, Skipped, SubjectNote
 from maitred.benchmarks.subjects.protocol import Caller, Running, Setup, StartError, Subject, Transport
 
-__all__ = ["BASELINE", "Parameters", "Progress", "Report", "Runner", "payload_of"]
+__all__ = ["BASELINE", "Parameters", "Progress", "Report", "Runner", "Values", "payload_of"]
 
 BASELINE = "zmq-proxy"
 """What everything is compared with, where it is measured: the floor of a brokered path."""
 
 Progress: TypeAlias = Callable[[str], None]
 """Is told in a few words what is being measured."""
+
+Values: TypeAlias = Callable[[Sequence[Flow]], Mapping[str, float]]
+"""Makes figures (as `Measurement.values`) of a subject's blocks."""
 
 Runner: TypeAlias = Callable[[Sequence[Subject], Any, Progress], Result]
 """A scenario's `run`: the subjects, the scenario's own `Parameters`, and who is told how far it is."""
@@ -106,26 +109,43 @@ class Report:
         """Record that a subject was not measured; the first reason stays."""
         self._skipped.setdefault(subject, Skipped(subject, reason))
 
-    def take_turns(self, callers: Mapping[str, Caller], load: Load, setting: Setting) -> Rounds:
+    def take_turns(
+        self, callers: Mapping[str, Caller], load: Load, setting: Setting, values: Values | None = None
+    ) -> Rounds:
         """Put a load on every caller in turn, and record each one's latency and throughput in that setting.
 
         Blocks of an open loop whose generator was late are left out, and counted. A subject with as many of them as of
         others is void, and is compared with nothing.
+
+        Args:
+            callers: by subject's name.
+            load: of a block.
+            setting: what it is recorded with.
+            values: makes further figures of a subject's blocks.
         """
-        blocks = {name: _block(caller, load) for name, caller in callers.items()}
+        return self.take_turns_at({name: _block(caller, load) for name, caller in callers.items()}, setting, values)
+
+    def take_turns_at(
+        self, blocks: Mapping[str, Callable[[], Flow]], setting: Setting, values: Values | None = None
+    ) -> Rounds:
+        """The same with blocks of any kind, by subject's name."""
         found = take_turns(blocks, self._parameters.rounds, BASELINE)
         for name, flows in list(found.flows.items()):
-            if self._measured_on_time(name, setting, flows, load).void:
+            if self._measured_on_time(name, setting, flows, values).void:
                 del found.flows[name]
         return found
 
-    def _measured_on_time(self, subject: str, setting: Setting, flows: Sequence[Flow], load: Load) -> Measurement:
-        if not load.rate_per_s:
-            return self.measured(subject, setting, flows)
+    def _measured_on_time(
+        self, subject: str, setting: Setting, flows: Sequence[Flow], values: Values | None
+    ) -> Measurement:
         on_time = [flow for flow in flows if not is_late(flow.latency, flow.lag)]
         late = len(flows) - len(on_time)
         void = f"the load generator was late in {late} of {len(flows)} blocks" if late >= len(on_time) else ""
-        return self.measured(subject, setting, flows if void else on_time, void=void, late_blocks=late)
+        kept = flows if void else on_time
+        figures = {} if values is None else dict(values(kept))
+        if any(flow.lag for flow in flows):
+            figures["late_blocks"] = late
+        return self.measured(subject, setting, kept, void=void, **figures)
 
     def measured(
         self, subject: str, setting: Setting, flows: Sequence[Flow], *, void: str = "", **values: float
