@@ -106,14 +106,14 @@ class House:
                 raise StartError(f"{role} ({server.command[0]}) did not start. {_last_lines(log)}")
             time.sleep(POLL_S)
 
-    def start_worker(self, role: str, module: str, function: str, settings: T) -> T:
+    def start_worker(self, role: str, module: str, function: str, settings: T, timeout_s: float = START_TIMEOUT_S) -> T:
         """Start a process of ours (see `child`) and wait for its report, which has the type of the settings.
 
         Raises:
             StartError: it ended, or did not report in time; its own words are on standard error.
         """
         process = self.processes[role] = ChildProcess(module, function, settings, reports=True)
-        line = process.read_report(START_TIMEOUT_S)
+        line = process.read_report(timeout_s)
         if not line:
             raise StartError(f"the {role} did not start; what it said is on standard error")
         return msgspec.json.decode(line, type=type(settings))
