@@ -35,6 +35,9 @@ READY_TIMEOUT_S = 30.0
 
 READY_POLL_S = 0.005
 
+DEFAULTS: dict[str, Any] = {"log_level": "warning"}
+"""Of the broker's settings, where a test says nothing."""
+
 END_TIMEOUT_S = 10.0
 """Within this each process has to end when the test is over; then it is killed."""
 
@@ -77,9 +80,8 @@ class House:
                 pools=[PoolSettings(name, p.timeout_s, p.max_queue, p.max_attempts) for name, p in pools.items()],
                 routing=[("*", next(iter(pools)))],
                 run_dir=str(directory),
-                log_level="warning",
                 parent=os.getpid(),
-                **broker,
+                **(DEFAULTS | broker),
             )
         )
         self.clients, self.workers = bound.clients[0], bound.workers[0]

@@ -23,7 +23,7 @@ from maitred.benchmarks.results import Result, Setting
 from maitred.benchmarks.scenarios import common
 from maitred.benchmarks.scenarios.common import Progress, Report, payload_of
 from maitred.benchmarks.scenarios.refusals import figures, told_s
-from maitred.benchmarks.subjects.maitred_ import Maitred, SyncCaller
+from maitred.benchmarks.subjects.maitred_ import Maitred, SyncCaller, quiet
 from maitred.benchmarks.subjects.protocol import Caller, Setup, Subject
 
 __all__ = ["LONG", "Parameters", "run"]
@@ -94,7 +94,7 @@ def run(subjects: Sequence[Subject], parameters: Parameters, progress: Progress)
 
 
 def _with_queue(subject: Subject, max_queue: int) -> Subject:
-    return dataclasses.replace(subject, max_queue=max_queue) if isinstance(subject, Maitred) else subject
+    return quiet(dataclasses.replace(subject, max_queue=max_queue)) if isinstance(subject, Maitred) else subject
 
 
 def _measure(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import Future
@@ -14,11 +15,11 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from maitred.benchmarks.method.drivers import drive_async, drive_calls, drive_futures
 from maitred.benchmarks.method.environment import versions_of
 from maitred.benchmarks.method.load import Flow, Load
-from maitred.benchmarks.subjects.protocol import Caller, Payload, Setup, Transport
+from maitred.benchmarks.subjects.protocol import Caller, Payload, Setup, Subject, Transport
 from maitred.client import AsyncClient, Client
 from maitred.testing import House, Pool, running
 
-__all__ = ["Maitred", "asynchronous", "asyncio", "synchronous"]
+__all__ = ["Maitred", "asynchronous", "asyncio", "quiet", "synchronous"]
 
 POOL = "general"
 ADAPTER = "maitred.benchmarks.subjects.echo:service"
@@ -139,6 +140,13 @@ class AsyncCaller:
     def close(self) -> None:
         """See `Caller`."""
         self._exits.close()
+
+
+def quiet(subject: Subject) -> Subject:
+    """The same subject, whose broker does not log the refusals and deaths that a scenario makes on purpose."""
+    if not isinstance(subject, Maitred):
+        return subject
+    return dataclasses.replace(subject, broker={"log_level": "error", **subject.broker})
 
 
 def _call(client: Client, arguments: dict[str, Any], timeout_s: float) -> Callable[[], object]:
