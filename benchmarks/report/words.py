@@ -30,7 +30,7 @@ __all__ = [
 Verdict: TypeAlias = Literal["more", "less", "same"]
 """Of a ratio beside 1: above it, below it, or no difference beyond the noise."""
 
-MORE_IS_BETTER = ("throughput", "goodput")
+MORE_IS_BETTER = ("throughput", "goodput", "part rate")
 """Figures of which more is better; of all others (times, bytes) less is."""
 
 

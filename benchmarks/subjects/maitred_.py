@@ -15,6 +15,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from maitred.benchmarks.method.drivers import drive_async, drive_calls, drive_futures
 from maitred.benchmarks.method.environment import versions_of
 from maitred.benchmarks.method.load import Flow, Load
+from maitred.benchmarks.method.streams import StreamFlow, StreamLoad, drive_async_streams, drive_streams
 from maitred.benchmarks.subjects.protocol import Caller, Payload, Setup, Subject, Transport
 from maitred.client import AsyncClient, Client
 from maitred.testing import House, Pool, running
@@ -45,6 +46,7 @@ class Maitred:
     max_queue: int = 1000
     transports: tuple[Transport, ...] = ("tcp", "ipc")
     carries_arrays: bool = True
+    has_streams: bool = True
 
     @property
     def description(self) -> str:
@@ -113,6 +115,11 @@ class SyncCaller:
     def _submit(self, arguments: dict[str, Any], timeout_s: float) -> Future[Any]:
         return self.client.submit(POOL, "echo", arguments, timeout=timeout_s)
 
+    def drive_streams(self, load: StreamLoad) -> StreamFlow:
+        """See `Streaming`."""
+        arguments = {"parts": load.parts, "part_bytes": load.part_bytes}
+        return drive_streams(lambda: self.client.stream(POOL, "stream", arguments, timeout=load.timeout_s), load)
+
     def close(self) -> None:
         """See `Caller`."""
         self.client.close()
@@ -136,6 +143,12 @@ class AsyncCaller:
         arguments = _arguments(load.payload, load.task_s)
         execute = functools.partial(self.client.execute, POOL, "echo", arguments, timeout=load.timeout_s)
         return self._portal.call(drive_async, execute, load)
+
+    def drive_streams(self, load: StreamLoad) -> StreamFlow:
+        """See `Streaming`."""
+        arguments = {"parts": load.parts, "part_bytes": load.part_bytes}
+        stream = functools.partial(self.client.stream, POOL, "stream", arguments, timeout=load.timeout_s)
+        return self._portal.call(drive_async_streams, stream, load)
 
     def close(self) -> None:
         """See `Caller`."""

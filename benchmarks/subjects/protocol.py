@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from msgspec import Struct
 
 from maitred.benchmarks.method.load import Flow, Load
+from maitred.benchmarks.method.streams import StreamFlow, StreamLoad
 
-__all__ = ["Caller", "Payload", "Running", "Setup", "StartError", "Subject", "Transport"]
+__all__ = ["Caller", "Payload", "Running", "Setup", "StartError", "Streaming", "Subject", "Transport", "has_streams"]
 
 Transport: TypeAlias = Literal["tcp", "ipc"]
 
@@ -50,6 +51,15 @@ class Caller(Protocol):
 
     def close(self) -> None:
         """End the connection. Repeatable."""
+        ...
+
+
+@runtime_checkable
+class Streaming(Protocol):
+    """An ability that a caller may have besides: answers in parts."""
+
+    def drive_streams(self, load: StreamLoad) -> StreamFlow:
+        """Ask for streams and read them, in the way that the subject's users would."""
         ...
 
 
@@ -111,3 +121,8 @@ class Subject(Protocol):
             StartError: it did not start; the text says why, and the scenario records it as skipped.
         """
         ...
+
+
+def has_streams(subject: Subject) -> bool:
+    """Whether its callers are `Streaming`: said by an attribute of this name, before anything is started."""
+    return bool(getattr(subject, "has_streams", False))

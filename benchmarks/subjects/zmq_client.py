@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import select
+from collections.abc import Iterator
 
 import zmq
 from zmq.backend import Socket as BackendSocket
@@ -12,8 +13,9 @@ from maitred.benchmarks.method.drivers import drive_calls, precise_sleeps
 from maitred.benchmarks.method.load import Flow, Load
 from maitred.benchmarks.method.pace import Pace
 from maitred.benchmarks.method.recorder import now_ns
+from maitred.benchmarks.method.streams import StreamFlow, StreamLoad, drive_streams
 from maitred.benchmarks.subjects.protocol import Payload
-from maitred.benchmarks.subjects.zmq_header import header, request_of
+from maitred.benchmarks.subjects.zmq_header import header, request_of, stream_header
 from maitred.transport.frames import KEEP_FRAME_BYTES, Inbox, send_message
 
 __all__ = ["ZmqCaller"]
@@ -42,6 +44,10 @@ class ZmqCaller:
     def call(self, payload: Payload, task_s: float = 0.0) -> Payload:
         """See `Caller`. A payload from 8 KiB on comes back as a memoryview, without a copy."""
         send_message(self._socket, [header(next(self._numbers), task_s), payload])
+        return self._answer()
+
+    def _answer(self) -> bytes | memoryview:
+        """The last frame of the next message."""
         frame = _recv(self._socket, 0, False)
         while frame.more:
             frame = _recv(self._socket, 0, False)
@@ -52,6 +58,16 @@ class ZmqCaller:
         if load.outstanding == 1 and not load.rate_per_s:
             return drive_calls(lambda: self.call(load.payload, load.task_s), load)
         return _Drive(self._socket, self._inbox, self._numbers, load).run()
+
+    def drive_streams(self, load: StreamLoad) -> StreamFlow:
+        """See `Streaming`."""
+        return drive_streams(lambda: self._stream(load), load)
+
+    def _stream(self, load: StreamLoad) -> Iterator[bytes | memoryview]:
+        number = next(self._numbers)
+        send_message(self._socket, [stream_header(number, load.parts, load.part_bytes), b""])
+        for _ in range(load.parts):
+            yield self._answer()
 
     def close(self) -> None:
         """See `Caller`."""

@@ -41,6 +41,7 @@ class ZmqProxy:
     )
     transports: tuple[Transport, ...] = ("tcp", "ipc")
     carries_arrays: bool = False
+    has_streams: bool = True
 
     def skip_reason(self) -> str | None:
         """It is always there."""
@@ -68,6 +69,7 @@ class ZmqDirect:
     description: str = "no broker: a DEALER, to which the workers connect, and which deals requests out in turn"
     transports: tuple[Transport, ...] = ("tcp", "ipc")
     carries_arrays: bool = False
+    has_streams: bool = True
 
     def skip_reason(self) -> str | None:
         """It is always there."""

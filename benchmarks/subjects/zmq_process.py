@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Sequence
 from typing import NoReturn, TypeVar
 
 import msgspec
@@ -16,7 +17,8 @@ import zmq
 from msgspec import Struct
 from zmq.backend import Socket as BackendSocket
 
-from maitred.benchmarks.subjects.zmq_header import task_s_of
+from maitred.benchmarks.method.streams import made_parts
+from maitred.benchmarks.subjects.zmq_header import is_stream, parts_of, task_s_of
 from maitred.transport.endpoints import bind
 from maitred.transport.lifeline import Lifeline
 
@@ -73,7 +75,11 @@ def _echo(socket: zmq.Socket[bytes]) -> None:
     frames = [_recv(socket, 0, False)]
     while frames[-1].more:
         frames.append(_recv(socket, 0, False))
-    task_s = task_s_of(frames[-2].bytes)
+    head = frames[-2].bytes
+    if is_stream(head):
+        _send_parts(socket, frames[:-1], head)
+        return
+    task_s = task_s_of(head)
     if task_s:
         time.sleep(task_s)
     left = len(frames)
@@ -84,6 +90,18 @@ def _echo(socket: zmq.Socket[bytes]) -> None:
             _send(socket, frame.bytes, flags)
         else:
             _send(socket, frame, flags, False)  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+
+def _send_parts(socket: zmq.Socket[bytes], heads: Sequence[zmq.Frame], head: bytes) -> None:
+    """Send all at once: nothing holds this worker back where the reader is slow."""
+    leading = [frame.bytes for frame in heads]
+    for part in made_parts(*parts_of(head)):
+        for frame in leading:
+            _send(socket, frame, int(zmq.SNDMORE))
+        if len(part) < KEEP_FRAME_BYTES:
+            _send(socket, part, 0)
+        else:
+            _send(socket, part, 0, False)  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
 def no_limit(socket: zmq.Socket[bytes]) -> None:
