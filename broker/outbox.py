@@ -28,22 +28,26 @@ more than a full queue's refusals to a client that sent everything at once."""
 
 
 class Outbox:
-    """Lines of waiting messages, one for each full peer."""
+    """Lines of waiting messages, one for each full peer.
+
+    Attributes:
+        lines: by peer, oldest first, each with what it counts; to be read only.
+    """
 
     def __init__(self) -> None:
-        self._lines: dict[Peer, deque[tuple[Send, int]]] = {}
+        self.lines: dict[Peer, deque[tuple[Send, int]]] = {}
         self._bytes: dict[Peer, int] = {}
 
     def __len__(self) -> int:
-        return len(self._lines)
+        return len(self.lines)
 
     def __contains__(self, peer: Peer) -> bool:
-        return peer in self._lines
+        return peer in self.lines
 
     def add(self, send: Send) -> bool:
         """Put a message at the end of its peer's line; False when the line is full, and nothing was added."""
         size = MESSAGE_BYTES + sum(len(frame) for frame in send.body)
-        line = self._lines.setdefault(send.peer, deque())
+        line = self.lines.setdefault(send.peer, deque())
         waiting = self._bytes.get(send.peer, 0)
         if line and waiting + size > MAX_BYTES:
             return False
@@ -54,7 +58,7 @@ class Outbox:
     def drop(self, peer: Peer) -> list[Send]:
         """Forget a peer; returns what waited for it."""
         self._bytes.pop(peer, None)
-        return [send for send, _ in self._lines.pop(peer, ())]
+        return [send for send, _ in self.lines.pop(peer, ())]
 
     def retry(self, attempt: Callable[[Send], bool]) -> bool:
         """Try the first of each line, and on while it goes; `attempt` returns False where the peer is still full.
@@ -63,7 +67,7 @@ class Outbox:
             Whether anything left.
         """
         progress = False
-        for peer in list(self._lines):
+        for peer in list(self.lines):
             for send in self._heads(peer):
                 if not attempt(send):
                     break
@@ -72,14 +76,14 @@ class Outbox:
         return progress
 
     def _heads(self, peer: Peer) -> Iterator[Send]:
-        while line := self._lines.get(peer):
+        while line := self.lines.get(peer):
             yield line[0][0]
 
     def _shift(self, peer: Peer) -> None:
-        line = self._lines.get(peer)
+        line = self.lines.get(peer)
         if line is None:
             return
         _, size = line.popleft()
         self._bytes[peer] -= size
         if not line:
-            del self._lines[peer], self._bytes[peer]
+            del self.lines[peer], self._bytes[peer]

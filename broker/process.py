@@ -27,6 +27,7 @@ from maitred.broker.shell import Shell
 from maitred.config.rundir import Connection, RunDirError, claim, run_dir
 from maitred.transport.endpoints import bind
 from maitred.transport.errors import EndpointError
+from maitred.transport.host import Host
 from maitred.transport.lifeline import Lifeline, die_with_parent
 from maitred.transport.sockets import router
 
@@ -69,7 +70,8 @@ def run(settings: BrokerSettings, on_ready: Callable[[Bound], object] = lambda _
             )
             version = metadata.version("maitred")
             claimed.publish(Connection(os.getpid(), bound.clients, bound.workers, time.time(), version))
-            return trio.run(_serve, settings, clients, workers, logger, lambda: on_ready(bound), directory)
+            host = Host()
+            return host.run(_serve, host, settings, clients, workers, logger, lambda: on_ready(bound), directory)
         finally:
             context.destroy()
 
@@ -91,6 +93,7 @@ def child() -> None:
 
 
 async def _serve(
+    host: Host,
     settings: BrokerSettings,
     clients: zmq.Socket[bytes],
     workers: zmq.Socket[bytes],
@@ -99,7 +102,7 @@ async def _serve(
     directory: Path,
 ) -> int:
     events = EventLog(logger)
-    shell = Shell(settings.core(f"maitred {metadata.version('maitred')}"), clients, workers, events)
+    shell = Shell(settings.core(f"maitred {metadata.version('maitred')}"), clients, workers, events, host.pump)
     forced = False
 
     async def obey(task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -142,10 +145,8 @@ def _totals(events: EventLog) -> dict[str, int]:
 
 
 def _write_post_mortem(shell: Shell, directory: Path, logger: Logger) -> None:
-    """Keep the last headers beside the lock: [seconds, side, route, [header]] each, oldest first."""
+    """Keep the last headers beside the lock: [seconds, side, route, header] each, oldest first."""
     path = directory / f"crash-{os.getpid()}.msgpack"
-    inputs = [
-        [now, int(peer.side), peer.route, [bytes(frame) for frame in frames]] for now, peer, frames in shell.inputs
-    ]
+    inputs = [[now, int(peer.side), peer.route, header] for now, peer, header in shell.inputs]
     path.write_bytes(msgspec.msgpack.encode(inputs))
     logger.error("broker.crashed", inputs=len(inputs), written_to=str(path))

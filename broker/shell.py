@@ -11,13 +11,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import trio
 import zmq
 
-from maitred.broker.core.effects import Drained, Effect, Note, Peer, Send, Side
+from maitred.broker.core.effects import Effect, Note, Peer, Send, Side
 from maitred.broker.core.router import BrokerCore
 from maitred.broker.core.settings import CoreSettings
 from maitred.broker.outbox import FIRST_RETRY_S, LONGEST_RETRY_S, Outbox
@@ -25,6 +25,7 @@ from maitred.protocol import frames as wire
 from maitred.protocol import limits
 from maitred.transport.errors import HostUnreachable, SocketClosed, WouldBlock
 from maitred.transport.frames import TooManyFrames
+from maitred.transport.host import HostedPump
 from maitred.transport.pump import Pump
 
 SIDES = tuple(Side)
@@ -45,6 +46,7 @@ class Shell:
         clients: where clients connect.
         workers: where workers and agents connect.
         on_note: called for each event, in the loop's thread; must not block.
+        make_pump: `Pump` under plain trio; the `pump` of a `Host` where the process is the broker's alone.
     """
 
     def __init__(
@@ -53,21 +55,25 @@ class Shell:
         clients: zmq.Socket[bytes],
         workers: zmq.Socket[bytes],
         on_note: Callable[[Note], None],
+        make_pump: Callable[..., Pump | HostedPump] = Pump,
     ) -> None:
-        self.core = BrokerCore(settings, trio.current_time())
+        self._now = trio.lowlevel.current_clock().current_time  # looking the clock up each time costs as much again
+        self.core = BrokerCore(settings, self._now())
         self.draining = False
         self.drained = trio.Event()
-        self.inputs: deque[tuple[float, Peer, Sequence[Any]]] = deque(maxlen=REMEMBERED_INPUTS)
-        self._pump = Pump(
+        self.inputs: deque[tuple[float, Peer, bytes]] = deque(maxlen=REMEMBERED_INPUTS)
+        self._pump = make_pump(
             [clients, workers],
             self._receive,
             on_overlong=self._receive_overlong,
             max_frames=limits.MAX_FRAMES + 1,  # the ROUTER puts the peer's name in front
         )
         self._outbox = Outbox()
+        self._waiting = self._outbox.lines  # asked for each message that is sent
         self._retry_s = FIRST_RETRY_S
         self._on_note = on_note
         self._timer = trio.CancelScope()
+        self._timer_at = math.inf
         self._leave_by: float | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -83,71 +89,76 @@ class Shell:
     def drain(self) -> None:
         """Stop admitting; `drained` is set once everything is answered, and the answers are handed to ZeroMQ."""
         self.draining = True
-        self.perform(self.core.drain(trio.current_time()))
+        self.perform(self.core.drain(self._now()))
 
-    def perform(self, effects: Iterable[Effect]) -> None:
-        """Do what the core asks."""
-        queue = deque(effects)
-        while queue:
-            match queue.popleft():
-                case Send() as send:
-                    queue.extend(self._deliver(send))
-                case Note() as note:
-                    self._on_note(note)
-                case Drained():
-                    self._leave_by = trio.current_time() + FAREWELL_S
-        if self._leave_by is not None and (not self._outbox or trio.current_time() >= self._leave_by):
+    def perform(self, effects: list[Effect]) -> None:
+        """Do what the core asks. The list is the caller's no more: what a failed send makes the core ask is appended."""
+        for effect in effects:
+            if isinstance(effect, Send):
+                effects += self._deliver(effect)
+            elif isinstance(effect, Note):
+                self._on_note(effect)
+            else:
+                self._leave_by = self._now() + FAREWELL_S
+        if self._leave_by is not None and (not self._outbox or self._now() >= self._leave_by):
             self.drained.set()
         wake_at = self._wake_at()
-        if wake_at < self._timer.deadline:  # a later one is found out when it fires: setting it costs more than that
-            self._timer.deadline = wake_at
+        if wake_at < self._timer_at:  # a later one is found out when it fires: setting it costs more than that
+            self._timer_at = self._timer.deadline = wake_at
 
-    def _receive(self, index: int, message: Sequence[Any]) -> None:
-        now = trio.current_time()
-        peer = Peer(SIDES[index], _plain(message[0]))
-        self.inputs.append((now, peer, [_header(frame) for frame in message[1:2]]))
-        self.perform(self.core.receive(peer, message[1:], now))
+    def _receive(self, index: int, message: list[Any]) -> None:
+        now = self._now()
+        route = message[0]
+        peer = Peer(SIDES[index], route if type(route) is bytes else bytes(route))
+        del message[0]
+        head = message[0] if message else b""
+        self.inputs.append((now, peer, head if type(head) is bytes else _beginning(head)))
+        self.perform(self.core.receive(peer, message, now))
 
     def _receive_overlong(self, index: int, notice: TooManyFrames) -> None:
         # As many empty frames (the first named the peer) make the core refuse it just as it would have refused the whole.
-        self.perform(
-            self.core.receive(Peer(Side(index), notice.first), [b""] * (notice.frames - 1), trio.current_time())
-        )
+        self.perform(self.core.receive(Peer(Side(index), notice.first), [b""] * (notice.frames - 1), self._now()))
 
     async def _tick_for_ever(self) -> None:
         for _ in itertools.count():
-            with trio.CancelScope(deadline=self._wake_at()) as self._timer:
+            self._timer_at = self._wake_at()
+            with trio.CancelScope(deadline=self._timer_at) as self._timer:
                 await trio.sleep_forever()
             progress = self._outbox.retry(self._retry)
             self._retry_s = FIRST_RETRY_S if progress else min(2 * self._retry_s, LONGEST_RETRY_S)
-            self.perform(self.core.tick(trio.current_time()))
+            self.perform(self.core.tick(self._now()))
 
     def _wake_at(self) -> float:
-        retry_at = trio.current_time() + self._retry_s if len(self._outbox) else math.inf
-        return min(self.core.next_deadline(), retry_at)
+        due = self.core.next_deadline()
+        return min(due, self._now() + self._retry_s) if self._waiting else due
 
-    def _deliver(self, send: Send) -> list[Effect]:
-        if send.peer not in self._outbox:
+    def _deliver(self, send: Send) -> Sequence[Effect]:
+        """Hand a message to ZeroMQ, or keep it for a full peer; returns what the core asks for where its peer is gone."""
+        if send.peer not in self._waiting:
             try:
-                self._pump.send(send.peer.side, [send.peer.route, *wire.encode(send.message, send.body)])
-                return []
-            except (HostUnreachable, SocketClosed):
-                return self.core.undeliverable(send.peer, send.message, trio.current_time())
+                self._send(send)
+                return ()
             except WouldBlock:
-                pass
-            self._retry_s = FIRST_RETRY_S
-        return [] if self._outbox.add(send) else self._give_up(send)
+                self._retry_s = FIRST_RETRY_S
+            except (HostUnreachable, SocketClosed):
+                return self.core.undeliverable(send.peer, send.message, self._now())
+        return () if self._outbox.add(send) else self._give_up(send)
+
+    def _send(self, send: Send) -> None:
+        frames = wire.encode(send.message, send.body)
+        frames.insert(0, send.peer.route)
+        self._pump.send(send.peer.side, frames)
 
     def _give_up(self, send: Send) -> list[Effect]:
         """The peer is gone or does not read: everything that waited for it comes back to the core, oldest first."""
-        now = trio.current_time()
+        now = self._now()
         effects = [Note("peer.overflow", {"side": send.peer.side.name.lower()})]
         lost = [*self._outbox.drop(send.peer), send]
         return effects + [effect for one in lost for effect in self.core.undeliverable(send.peer, one.message, now)]
 
     def _retry(self, send: Send) -> bool:
         try:
-            self._pump.send(send.peer.side, [send.peer.route, *wire.encode(send.message, send.body)])
+            self._send(send)
         except WouldBlock:
             return False
         except (HostUnreachable, SocketClosed):
@@ -155,10 +166,6 @@ class Shell:
         return True
 
 
-def _plain(frame: Any) -> bytes:
-    return frame if isinstance(frame, bytes) else bytes(frame)
-
-
-def _header(frame: Any) -> bytes:
-    """What is remembered of a header: all of it, unless it is too long to be one; no frame is kept from being freed."""
-    return frame if isinstance(frame, bytes) else bytes(frame.buffer[: limits.MAX_HEADER_BYTES + 1])
+def _beginning(frame: Any) -> bytes:
+    """What is remembered of a frame too long for a header: enough to tell; the frame is not kept from being freed."""
+    return bytes(frame.buffer[: limits.MAX_HEADER_BYTES + 1])

@@ -12,6 +12,8 @@ Nothing is imported here, so that a worker process that needs only `maitred.tran
 | `drain` | the owner of sockets, without its loop | zmq |
 | `owner` | the waiting of an owner, for any loop | zmq |
 | `pump` | the owner under trio | trio |
+| `host` | a loop that waits for sockets itself, with trio as its guest | trio |
+| `wake` | a descriptor that other threads make readable | - |
 | `anyio_dealer` | one DEALER under anyio | anyio |
 | `lifeline` | how a process stays tied to its parent | (trio, in one coroutine) |
 """

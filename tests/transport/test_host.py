@@ -1,0 +1,235 @@
+"""The host over real sockets: messages between trio's turns, trio's own work meanwhile, errors, closing, signals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from itertools import pairwise
+
+import pytest
+import trio
+
+from maitred.transport.errors import HostUnreachable, SocketClosed, WouldBlock
+from maitred.transport.host import Host
+
+WITHIN_S = 5.0
+WITHIN_MS = 5000
+
+
+def made(make):
+    """Make a pump and a program, and run it beside the pump; returns what it returned. Both are made inside trio."""
+    host = Host()
+
+    async def main():
+        pump, program = make(host)
+        try:
+            with trio.fail_after(WITHIN_S):
+                async with trio.open_nursery() as nursery:
+                    await nursery.start(pump.run)
+                    found = await program()
+                    nursery.cancel_scope.cancel()
+                    return found
+        finally:
+            pump.close()
+
+    return host.run(main)
+
+
+def test_it_forwards_between_sockets_and_trio_waits_meanwhile(make_pair):
+    clients, workers = make_pair(), make_pair()
+
+    def make(host):
+        def forward(index, frames):
+            pump.send(1 - index, [workers.peer if index == 0 else clients.peer, *frames[1:]])
+
+        async def ask():
+            for number in range(100):
+                clients.dealer.send_multipart([b"%d" % number, b"body"])
+                assert await trio.to_thread.run_sync(workers.dealer.poll, WITHIN_MS)
+                workers.dealer.send_multipart(workers.dealer.recv_multipart())
+                assert await trio.to_thread.run_sync(clients.dealer.poll, WITHIN_MS)
+                assert clients.dealer.recv_multipart() == [b"%d" % number, b"body"]
+            return "done"
+
+        pump = host.pump([clients.router, workers.router], forward)
+        return pump, ask
+
+    assert made(make) == "done"
+
+
+def test_what_arrived_before_and_a_burst_are_handed_on_in_order(pair):
+    for number in range(50):
+        pair.dealer.send(b"%d" % number)
+    seen = []
+
+    def make(host):
+        def keep(_index, frames):
+            seen.append(int(frames[1]))
+            if len(seen) == 50:
+                all_there.set()
+
+        all_there = trio.Event()  # set outside any task: there is one thread
+        return host.pump([pair.router], keep, batch=7), all_there.wait
+
+    made(make)
+    assert seen == list(range(50))
+
+
+def test_a_flood_leaves_room_for_trios_tasks(make_pair):
+    pair = make_pair(hwm=2000)
+    total, batch, seen = 1000, 10, []
+    for _ in range(total):
+        pair.dealer.send(b"flood")
+
+    def make(host):
+        received = 0
+
+        def count(_index, _frames):
+            nonlocal received
+            received += 1
+
+        async def bystander():
+            while received < total:
+                seen.append(received)
+                await trio.lowlevel.checkpoint()
+
+        return host.pump([pair.router], count, batch=batch), bystander
+
+    made(make)
+    assert max(after - before for before, after in pairwise(seen)) <= 2 * batch
+
+
+def test_a_flood_on_one_socket_leaves_room_for_the_other(make_pair):
+    loud, quiet = make_pair(hwm=2000), make_pair()
+    for _ in range(1000):
+        loud.dealer.send(b"flood")
+    quiet.dealer.send(b"one")
+    order = []
+
+    def make(host):
+        def keep(index, _frames):
+            order.append(index)
+            if len(order) == 1001:
+                all_there.set()
+
+        all_there = trio.Event()
+        return host.pump([loud.router, quiet.router], keep, batch=10), all_there.wait
+
+    made(make)
+    assert order.index(1) <= 20
+
+
+def test_an_exception_of_a_callback_ends_the_run_with_it(pair):
+    pair.dealer.send(b"x")
+
+    def make(host):
+        def fail(_index, _frames):
+            raise LookupError("of the callback")
+
+        return host.pump([pair.router], fail), trio.sleep_forever
+
+    with pytest.raises(ExceptionGroup) as caught:
+        made(make)
+    assert caught.group_contains(LookupError, match="of the callback")
+
+
+def test_an_exception_of_the_program_comes_out_as_it_is():
+    async def fail():
+        raise LookupError("of the program")
+
+    with pytest.raises(LookupError, match="of the program"):
+        Host().run(fail)
+
+
+def test_after_close_nothing_is_sent_or_received(pair):
+    def make(host):
+        def close(_index, _frames):
+            pump.close()
+            pump.close()
+            with pytest.raises(SocketClosed):
+                pump.send(0, [pair.peer, b"x"])
+            closed.set()
+
+        pump, closed = host.pump([pair.router], close), trio.Event()
+        pair.dealer.send(b"1")
+        pair.dealer.send(b"2")
+        return pump, closed.wait
+
+    made(make)
+
+
+def test_an_unknown_peer_and_a_full_queue_are_told_apart(make_pair):
+    pair = make_pair(hwm=4)
+
+    def make(host):
+        async def send():
+            with pytest.raises(HostUnreachable):
+                pump.send(0, [b"nobody", b"x"])
+            with pytest.raises(WouldBlock):  # noqa: PT012
+                for _ in range(10_000):
+                    pump.send(0, [pair.peer, b"x" * 100_000])
+
+        pump = host.pump([pair.router], lambda *_: None)
+        return pump, send
+
+    made(make)
+
+
+def test_a_message_of_too_many_frames_is_told_of_and_the_next_is_whole(pair):
+    pair.dealer.send_multipart([b"f"] * 100)
+    pair.dealer.send_multipart([b"a", b"b"])
+    notices, seen = [], []
+
+    def make(host):
+        def keep(_index, frames):
+            seen.append(frames[1:])
+            done.set()
+
+        done = trio.Event()
+        return host.pump([pair.router], keep, on_overlong=lambda _, it: notices.append(it), max_frames=10), done.wait
+
+    made(make)
+    assert [(it.first, it.frames) for it in notices] == [(pair.peer, 101)]
+    assert seen == [[b"a", b"b"]]
+
+
+@pytest.mark.slow
+def test_timers_threads_and_signals_reach_trio_while_no_message_comes(pair):
+    def make(host):
+        async def wait():
+            await trio.sleep(0.01)
+            assert await trio.to_thread.run_sync(lambda: 7) == 7
+            with trio.open_signal_receiver(signal.SIGUSR1) as signals:
+                threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGUSR1)).start()
+                return await anext(signals)
+
+        return host.pump([pair.router], lambda *_: None), wait
+
+    assert made(make) == signal.SIGUSR1
+
+
+def test_a_cancelled_run_keeps_what_it_did_not_hand_on(pair):
+    host, seen = Host(), []
+
+    async def main():
+        arrived = trio.Event()
+
+        def keep(_index, frames):
+            seen.append(frames[1])
+            arrived.set()
+
+        pump = host.pump([pair.router], keep)
+        with trio.move_on_after(0.01):
+            await pump.run()
+        pair.dealer.send(b"between")
+        assert await trio.to_thread.run_sync(pair.router.poll, WITHIN_MS)
+        assert seen == []
+        async with trio.open_nursery() as nursery:
+            await nursery.start(pump.run)
+            with trio.fail_after(WITHIN_S):
+                await arrived.wait()
+            pump.close()
+
+    host.run(main)
+    assert seen == [b"between"]
