@@ -23,8 +23,8 @@ from maitred.client.errors import InternalError, MaitredError, RequestCancelled
 from maitred.client.exchange import Sink
 from maitred.client.link import Link, closed_error
 from maitred.client.origin import Origin
-from maitred.client.wake import Wake
 from maitred.protocol.client import Failed
+from maitred.transport.wake import Wake
 
 __all__ = ["Background", "Ticket"]
 

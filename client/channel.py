@@ -14,7 +14,7 @@ import zmq
 from maitred.client.calls import Answer, Call
 from maitred.client.link import Link
 from maitred.client.origin import Origin
-from maitred.client.wake import Wake
+from maitred.transport.wake import Wake
 
 __all__ = ["Answers", "Channel"]
 

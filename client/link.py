@@ -16,11 +16,11 @@ import zmq
 from maitred.client.errors import RequestCancelled, Unavailable
 from maitred.client.exchange import Exchange
 from maitred.client.origin import Origin
-from maitred.client.wake import Wake
 from maitred.transport.endpoints import connect
 from maitred.transport.errors import EndpointError, SocketClosed, WouldBlock
 from maitred.transport.frames import Inbox, TooManyFrames, send_message
 from maitred.transport.sockets import dealer
+from maitred.transport.wake import Wake
 
 __all__ = ["CLOSE_LINGER_MS", "Link", "closed_error"]
 

@@ -31,10 +31,10 @@ from maitred.client.futures import RequestFuture
 from maitred.client.link import Link
 from maitred.client.mapping import DEFAULT_MAP_WINDOW, Item, MapPlan
 from maitred.client.origin import Origin
-from maitred.client.wake import Wake
 from maitred.protocol import limits
 from maitred.protocol.body import decode_body
 from maitred.protocol.client import PartArrived, Replied
+from maitred.transport.wake import Wake
 
 CLOSE_POLL_S = 0.01
 """How often `close` looks whether the threads that were amid a call have left it. They say so besides."""
