@@ -28,6 +28,11 @@ PEERS = {
     "nats": f"{_HERE}.nats_:nats",
     "rabbitmq": f"{_HERE}.rabbitmq:rabbitmq",
     "grpc": f"{_HERE}.grpc_:grpc",
+    "celery": f"{_HERE}.celery_:celery",
+    "ray": f"{_HERE}.ray_:ray",
+    "dask": f"{_HERE}.dask_:dask",
+    "ipyparallel": f"{_HERE}.ipyparallel_:ipyparallel",
+    "process-pool": f"{_HERE}.process_pool:process_pool",
 }
 """What maitred is measured beside."""
 
