@@ -74,18 +74,12 @@ class Report:
         """Start all subjects that can be; the others are recorded as skipped, with the reason."""
         with contextlib.ExitStack() as stack:
             running: dict[str, Running] = {}
-            for subject in subjects:
-                reason = self._reason(subject, setup)
-                if reason is None:
-                    self.say(f"starting {subject.name}")
-                    try:
-                        running[subject.name] = stack.enter_context(subject.start(setup))
-                    except StartError as error:
-                        reason = str(error)
-                if reason is not None:
-                    self.skip(subject.name, reason)
-                else:
-                    self._subjects.setdefault(subject.name, SubjectNote(subject.description, subject.versions()))
+            for subject in self.startable(subjects, setup):
+                self.say(f"starting {subject.name}")
+                try:
+                    running[subject.name] = stack.enter_context(subject.start(setup))
+                except StartError as error:
+                    self.skip(subject.name, str(error))
             yield running
 
     @contextlib.contextmanager
@@ -99,6 +93,18 @@ class Report:
                 self.say(f"warming {name} up")
                 self._parameters.warm_up.run(caller.drive, warm_up)
             yield callers
+
+    def startable(self, subjects: Sequence[Subject], setup: Setup) -> list[Subject]:
+        """Those that can be started, as far as is known before; the others are recorded as skipped, with the reason."""
+        found: list[Subject] = []
+        for subject in subjects:
+            reason = self._reason(subject, setup)
+            if reason is None:
+                found.append(subject)
+                self._subjects.setdefault(subject.name, SubjectNote(subject.description, subject.versions()))
+            else:
+                self.skip(subject.name, reason)
+        return found
 
     def _reason(self, subject: Subject, setup: Setup) -> str | None:
         if setup.transport not in subject.transports:
@@ -192,13 +198,14 @@ class Report:
 
     def result(self) -> Result:
         """The run is over."""
+        measured = {measurement.subject for measurement in self.measurements}
         return Result(
             scenario=self._scenario,
             began=self._began.isoformat(timespec="seconds"),
             took_s=round(time.monotonic() - self._began_s, 1),
             parameters=msgspec.to_builtins(self._parameters),
             environment=self._environment,
-            subjects=self._subjects,
+            subjects={name: note for name, note in self._subjects.items() if name in measured},
             measurements=self.measurements,
             comparisons=self.comparisons,
             skipped=list(self._skipped.values()),

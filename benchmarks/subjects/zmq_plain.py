@@ -87,6 +87,7 @@ class ZmqDirect:
             endpoint = bind(socket, house.endpoint(setup, "direct"))
             for number in range(setup.workers):
                 house.start(f"worker {number + 1}", "worker", Worker(endpoint))
+            socket.poll(int(START_TIMEOUT_S * 1000), zmq.POLLOUT)  # a worker that is connected may not be known here yet
             yield RunningZmq(house, None, socket)
 
 
