@@ -118,11 +118,14 @@ def _adopt_orphans() -> None:
 
 def _end_descendants() -> None:
     """Kill what the peer has left running, and wait until nothing of it is there, not even its exit code."""
-    for child in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            child.kill()
-    with contextlib.suppress(ChildProcessError):
-        while True:
+    this = psutil.Process()
+    while children := this.children(
+        recursive=True
+    ):  # anew each time: the last act of one may have been to start another
+        for child in children:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
+        with contextlib.suppress(ChildProcessError):
             os.wait()
 
 

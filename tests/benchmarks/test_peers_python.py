@@ -68,6 +68,13 @@ def running(request: pytest.FixtureRequest) -> Generator[Running]:
 
 
 @pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Hosted]:
+    """What makes a peer of a function in this file."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    return lambda function: Hosted("fake", "", f"{Path(__file__).stem}:{function}")
+
+
+@pytest.fixture
 def caller(running: Running) -> Generator[Caller]:
     with contextlib.closing(running.caller()) as it:
         yield it
@@ -174,21 +181,21 @@ sys.exit(bool({libraries} & set(sys.modules)) or not all(it.description for it i
 
 HARNESS = """
 import msgspec, sys, time
+from maitred.benchmarks.subjects.hosted import Hosted
 from maitred.benchmarks.subjects.protocol import Setup
-from maitred.benchmarks.subjects.registry import load
-with load(sys.argv[1]).start(Setup(workers=1)) as it:
+with Hosted("harnessed", "", sys.argv[1]).start(Setup(workers=1)) as it:
     print(msgspec.json.encode(it.processes).decode(), flush=True)
     time.sleep(600)
 """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
-def test_nothing_is_left_when_the_harness_is_killed(name: str) -> None:
-    present(name)
+@pytest.mark.parametrize("name", [*NAMES, "lingering"])
+def test_nothing_is_left_when_the_harness_is_killed(name: str, fake: Callable[[str], Hosted]) -> None:
+    subject = fake(name) if name == "lingering" else present(name)
     with tempfile.TemporaryDirectory(prefix="b-") as folder:  # who is killed removes none
         environment = {**os.environ, "TMPDIR": folder}
-        command = [sys.executable, "-c", HARNESS, name]
+        command = [sys.executable, "-c", HARNESS, subject.start_it]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as harness:
             assert harness.stdout is not None
             assert harness.stderr is not None
@@ -271,13 +278,6 @@ def lingering(setup: Setup, directory: str) -> Generator[Running]:
         subprocess.Popen(["/bin/sh", "-c", "/bin/sleep 600 & exec /bin/sleep 600"])
         Path(directory, "rubbish").touch()
         yield pool
-
-
-@pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Hosted]:
-    """What makes a peer of a function in this file."""
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
-    return lambda function: Hosted("fake", "", f"{Path(__file__).stem}:{function}")
 
 
 @pytest.mark.slow
