@@ -20,6 +20,7 @@ import datetime
 import math
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import msgpack
@@ -33,6 +34,11 @@ EXT_ARRAY = 2
 ARRAY_KINDS = "biufcSUmM"
 """NumPy kinds that are plain memory. Objects ("O") would need pickle, records ("V") have no portable layout."""
 
+SMALL_BYTES = 1024
+"""What a packer begins with: it grows by doubling, and msgpack's own choice, 1 MiB, is asked of the system each time."""
+
+_BUFFERS = (bytes, bytearray, memoryview)
+
 _ACCEPTED = "None, bool, int (64 bits), float, str, bytes, list, tuple, dict, aware datetime, dataclass, NumPy array"
 
 
@@ -44,16 +50,8 @@ def encode_body(value: Any) -> list[Any]:
     Raises:
         EncodeError: a value msgpack cannot carry; `path` says where it stands, `type_name` what it is.
     """
-    buffers: list[Any] = []
-    try:
-        packed = _pack(_lift(value, buffers) if _may_hold_large(value) else value, buffers)
-        if len(packed) >= limits.OUT_OF_BAND_BYTES and not buffers:
-            lifted = _lift_deep(value, buffers)
-            if buffers:
-                packed = _pack(lifted, buffers)
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise _explain(value, error) from None
-    return [packed, *buffers]
+    packed = None if _may_hold_large(value) else _pack_plain(value)
+    return _encode_any(value) if packed is None else [packed]
 
 
 def decode_body(frames: Sequence[Any]) -> Any:
@@ -64,16 +62,36 @@ def decode_body(frames: Sequence[Any]) -> Any:
     """
     if not frames:
         raise DecodeError("a body of no frames")
-
-    def ext_hook(code: int, data: bytes) -> Any:
-        return _read_extension(code, data, frames)
-
     try:
-        return msgpack.unpackb(_view(frames[0]), ext_hook=ext_hook, strict_map_key=False, timestamp=3)
+        return msgpack.unpackb(
+            _view(frames[0]), ext_hook=partial(_read_extension, frames=frames), strict_map_key=False, timestamp=3
+        )
     except DecodeError:
         raise
     except Exception as error:  # the unpacker raises a dozen types, all meaning: these bytes are not a value
         raise DecodeError(f"body: {error or type(error).__name__}") from None
+
+
+def _pack_plain(value: Any) -> bytes | None:
+    """Pack what needs no help of ours and no frame of its own, as nearly all is; None where it does."""
+    try:
+        packed: bytes | None = msgpack.Packer(use_bin_type=True, datetime=True, buf_size=SMALL_BYTES).pack(value)
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        return None
+    return None if packed is None or len(packed) >= limits.OUT_OF_BAND_BYTES else packed
+
+
+def _encode_any(value: Any) -> list[Any]:
+    buffers: list[Any] = []
+    try:
+        packed = _pack(_lift(value, buffers) if _may_hold_large(value) else value, buffers)
+        if len(packed) >= limits.OUT_OF_BAND_BYTES and not buffers:
+            lifted = _lift_deep(value, buffers)
+            if buffers:
+                packed = _pack(lifted, buffers)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise _explain(value, error) from None
+    return [packed, *buffers]
 
 
 def _pack(value: Any, buffers: list[Any]) -> bytes:
@@ -87,13 +105,14 @@ def _pack(value: Any, buffers: list[Any]) -> bytes:
 
 def _may_hold_large(value: Any) -> bool:
     """Look one level deep for a large buffer: where one usually is, and where looking costs next to nothing."""
-    if type(value) is dict:
-        return any(_is_large(item) for item in value.values())
-    return _is_large(value)
+    for item in value.values() if type(value) is dict else (value,):
+        if isinstance(item, _BUFFERS) and _size(item) >= limits.OUT_OF_BAND_BYTES:
+            return True
+    return False
 
 
 def _is_large(item: Any) -> bool:
-    return isinstance(item, bytes | bytearray | memoryview) and _size(item) >= limits.OUT_OF_BAND_BYTES
+    return isinstance(item, _BUFFERS) and _size(item) >= limits.OUT_OF_BAND_BYTES
 
 
 def _size(item: bytes | bytearray | memoryview) -> int:

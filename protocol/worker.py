@@ -3,14 +3,13 @@
     requests   REGISTER → WELCOME;  DISPATCH → PART… → REPLY or ERROR;  HEARTBEAT while idle;  LEAVE
     control    ATTACH → WELCOME;  BEAT → HEARTBEAT;  CANCEL, GRANT;  RECALL → RETURNED
 
-The two are driven by two threads that share only `Held`. STRANGER on either means that the broker has lost this worker
-(it restarted, or the connection broke): the requests connection registers again with what it holds, the control
-connection attaches again.
+The two are driven by two threads that share only `Held`, which `worker.running` guards. STRANGER on either means that the
+broker has lost this worker (it restarted, or the connection broke): the requests connection registers again with what it
+holds, the control connection attaches again.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,44 +26,38 @@ MAX_TOMBSTONES = 1024
 
 
 class Held:
-    """The requests a worker was given and has not answered. Shared by both threads; each call is atomic."""
+    """The requests a worker was given and has not answered. Without a lock: it is called under its owner's."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._keys: dict[Key, int] = {}
         self._tombstones: dict[Key, str] = {}
 
     def take(self, order: messages.Dispatch) -> str | None:
         """Note a request; returns the reason why it was cancelled before it came, if it was."""
         key = (order.client, order.id)
-        with self._lock:
-            self._keys[key] = order.attempt
-            return self._tombstones.pop(key, None)
+        self._keys[key] = order.attempt
+        return self._tombstones.pop(key, None) if self._tombstones else None
 
     def holds(self, key: Key) -> bool:
         """Whether it was taken and is not answered."""
-        with self._lock:
-            return key in self._keys
+        return key in self._keys
 
     def answer(self, key: Key) -> None:
         """Forget a request: its answer is on its way."""
-        with self._lock:
-            self._keys.pop(key, None)
+        self._keys.pop(key, None)
 
     def bury(self, key: Key, reason: str) -> bool:
         """Note a cancel; False where its request has not come yet and a tombstone waits for it."""
-        with self._lock:
-            if key in self._keys:
-                return True
-            if len(self._tombstones) >= MAX_TOMBSTONES:
-                del self._tombstones[next(iter(self._tombstones))]
-            self._tombstones[key] = reason
-            return False
+        if key in self._keys:
+            return True
+        if len(self._tombstones) >= MAX_TOMBSTONES:
+            del self._tombstones[next(iter(self._tombstones))]
+        self._tombstones[key] = reason
+        return False
 
     def keys(self) -> list[Key]:
         """All of them, in the order they came."""
-        with self._lock:
-            return list(self._keys)
+        return list(self._keys)
 
 
 class RequestsConnection:

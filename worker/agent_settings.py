@@ -15,7 +15,7 @@ class AgentSettings(Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         pool, adapter, path, endpoint, clients_endpoint: as `WorkerOptions`.
         size: how many workers there are to be.
-        slots, prefetch: as `WorkerOptions`.
+        slots, prefetch, gc_threshold: as `WorkerOptions`.
         start_method: "forkserver", or "spawn" for adapters that cannot be forked.
         threads_per_worker: cap on the threads of numerical libraries; 0 leaves the environment alone.
         startup_timeout_s: a worker that has not loaded by then is killed.
@@ -33,6 +33,7 @@ class AgentSettings(Struct, frozen=True, forbid_unknown_fields=True):
     clients_endpoint: str | None = None
     slots: int = 1
     prefetch: int = DEFAULT_PREFETCH
+    gc_threshold: int | None = None
     start_method: str = "forkserver"
     threads_per_worker: int = 1
     startup_timeout_s: float = 60.0

@@ -55,6 +55,7 @@ class Child:
             self.page,
             Inherited(self._output.descriptor_of_child),
             Inherited(lifeline),
+            settings.gc_threshold,
         )
 
     async def start(self, context: ForkServerContext | SpawnContext) -> None:

@@ -54,6 +54,7 @@ class WorkerOptions(Struct):
         started: the page its agent reads after its death.
         output: what becomes its standard output and error.
         lifeline: its end means that the agent is gone.
+        gc_threshold: new objects between two runs of the garbage collector; 0: never, None: Python's own figure.
     """
 
     pool: str
@@ -68,3 +69,4 @@ class WorkerOptions(Struct):
     started: StartedPage | None = None
     output: Inherited | None = None
     lifeline: Inherited | None = None
+    gc_threshold: int | None = None

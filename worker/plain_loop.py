@@ -75,10 +75,10 @@ class PlainLoop:
         self._requests.page.mark_loaded()
         self._send(self._connection.register())
         while not self._stopping:
-            received = self._wait()
-            if received is not None:
+            if self._backlog:
+                self._serve(*self._backlog.popleft())
+            elif (received := self._wait()) is not None:
                 self._obey(*received)
-                self._receive_all()
         if not self._owing:  # after LEAVE, what is unanswered counts as never begun
             self._send(self._connection.leave(), wait=False)
 
@@ -103,15 +103,6 @@ class PlainLoop:
         if message is None:
             self._send(self._connection.heartbeat(), wait=False)
         return None if message is None or isinstance(message, TooManyFrames) else self._connection.receive(message)
-
-    def _receive_all(self) -> None:
-        while not self._stopping:
-            if self._backlog:
-                self._serve(*self._backlog.popleft())
-            elif (received := self._receive()) is not None:
-                self._obey(*received)
-            else:
-                return
 
     def _receive(self) -> tuple[messages.ToWorker, Sequence[Any]] | None:
         """The next message, if one has arrived."""

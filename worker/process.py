@@ -9,6 +9,7 @@ Exit codes: 0 told to end; 1 the adapter could not be imported or loaded; 2 the 
 from __future__ import annotations
 
 import faulthandler
+import gc
 import os
 import platform
 import signal
@@ -71,6 +72,8 @@ def serve(options: WorkerOptions) -> int:
     else:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole terminal; who started us decides
     signal.signal(signal.SIGTERM, _stop_loading)
+    if options.gc_threshold is not None:
+        gc.set_threshold(options.gc_threshold)
     try:
         extend_path(options.path)
         service = load_service(options.adapter)
