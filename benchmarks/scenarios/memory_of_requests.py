@@ -59,7 +59,7 @@ def fill(pid: int, endpoint: str, payload: bytes, requests: int, hold_s: float) 
         before = resident_bytes(pid)
         forget_peak(pid)
         held = client.submit(POOL, "echo", {"payload": b"", "task_s": hold_s})
-        _await(lambda: client.pools()[0]["busy"] == 1)
+        _await(lambda: held.done() or client.pools()[0]["busy"] == 1)
         futures = [client.submit(POOL, "echo", arguments) for _ in range(requests)]
         _await(lambda: held.done() or client.broker()["requests"] > requests)
         full = resident_bytes(pid)

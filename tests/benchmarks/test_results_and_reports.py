@@ -16,7 +16,7 @@ from maitred.benchmarks.method.recorder import durations
 from maitred.benchmarks.method.statistics import latency
 from maitred.benchmarks.report import page, terminal
 from maitred.benchmarks.report.compare import compare
-from maitred.benchmarks.report.words import number, setting_text, size, varying
+from maitred.benchmarks.report.words import figure_name, figure_text, number, setting_text, size, varying
 from maitred.benchmarks.results import Comparison, Measurement, Result, ResultError, Skipped, SubjectNote
 
 
@@ -122,3 +122,29 @@ def test_words() -> None:
         "123,456",
     ]
     assert size(3 * 1024**3) == "3 GiB"
+
+
+def test_a_figure_is_written_with_its_unit() -> None:
+    assert [figure_name(name) for name in ("parts_per_s", "first_part_us", "late_blocks", "kept_bytes")] == [
+        ("parts", "1/s"),
+        ("first part", "µs"),
+        ("late blocks", ""),
+        ("kept", ""),
+    ]
+    values = {"kept_bytes": -2048.0, "moved_bytes_per_s": 3 * 1024.0**2, "refused_share": 0.25, "late_blocks": 2.0}
+    assert [figure_text(name, value) for name, value in values.items()] == ["-2 KiB", "3 MiB/s", "25.0%", "2"]
+    assert setting_text({"rate_per_s": 1000.0, "pause_s": 0.001}) == "rate 1,000/s, pause 1 ms"
+
+
+def test_columns_of_times_are_there_only_where_something_was_timed() -> None:
+    found = result(measurements=[Measurement(subject="it", setting={"n": 1}, values={"kept_bytes": 2048.0})])
+    console = Console(record=True, width=200, file=open("/dev/null", "w", encoding="utf-8"))  # noqa: SIM115
+    terminal.print_result(console, found)
+    shown = console.export_text()
+    console.file.close()
+    assert "KEPT" in shown
+    assert "2 KiB" in shown
+    assert "P99" not in shown
+    table = page.render([found]).partition("<table>")[2].partition("</table>")[0]
+    assert "2 KiB" in table
+    assert "p99" not in table
