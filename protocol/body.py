@@ -39,6 +39,8 @@ SMALL_BYTES = 1024
 
 _BUFFERS = (bytes, bytearray, memoryview)
 
+_out_of_band_bytes: int = limits.OUT_OF_BAND_BYTES
+
 _ACCEPTED = "None, bool, int (64 bits), float, str, bytes, list, tuple, dict, aware datetime, dataclass, NumPy array"
 
 
@@ -52,6 +54,12 @@ def encode_body(value: Any) -> list[Any]:
     """
     packed = None if _may_hold_large(value) else _pack_plain(value)
     return _encode_any(value) if packed is None else [packed]
+
+
+def set_out_of_band(size: int) -> None:
+    """Have this process write buffers into frames of their own from this size (bytes) on. Readers take either."""
+    global _out_of_band_bytes
+    _out_of_band_bytes = size
 
 
 def decode_body(frames: Sequence[Any]) -> Any:
@@ -78,14 +86,14 @@ def _pack_plain(value: Any) -> bytes | None:
         packed: bytes | None = msgpack.Packer(use_bin_type=True, datetime=True, buf_size=SMALL_BYTES).pack(value)
     except (TypeError, ValueError, OverflowError, RecursionError):
         return None
-    return None if packed is None or len(packed) >= limits.OUT_OF_BAND_BYTES else packed
+    return None if packed is None or len(packed) >= _out_of_band_bytes else packed
 
 
 def _encode_any(value: Any) -> list[Any]:
     buffers: list[Any] = []
     try:
         packed = _pack(_lift(value, buffers) if _may_hold_large(value) else value, buffers)
-        if len(packed) >= limits.OUT_OF_BAND_BYTES and not buffers:
+        if len(packed) >= _out_of_band_bytes and not buffers:
             lifted = _lift_deep(value, buffers)
             if buffers:
                 packed = _pack(lifted, buffers)
@@ -106,13 +114,13 @@ def _pack(value: Any, buffers: list[Any]) -> bytes:
 def _may_hold_large(value: Any) -> bool:
     """Look one level deep for a large buffer: where one usually is, and where looking costs next to nothing."""
     for item in value.values() if type(value) is dict else (value,):
-        if isinstance(item, _BUFFERS) and _size(item) >= limits.OUT_OF_BAND_BYTES:
+        if isinstance(item, _BUFFERS) and _size(item) >= _out_of_band_bytes:
             return True
     return False
 
 
 def _is_large(item: Any) -> bool:
-    return isinstance(item, _BUFFERS) and _size(item) >= limits.OUT_OF_BAND_BYTES
+    return isinstance(item, _BUFFERS) and _size(item) >= _out_of_band_bytes
 
 
 def _size(item: bytes | bytearray | memoryview) -> int:
@@ -161,7 +169,7 @@ def _array(item: Any, numpy: Any, buffers: list[Any]) -> Any:
         raise TypeError(f"a NumPy array of dtype {item.dtype}")
     flat = numpy.ascontiguousarray(item)
     data: Any = flat.reshape(-1).view(numpy.uint8).data if flat.nbytes else b""
-    if flat.nbytes >= limits.OUT_OF_BAND_BYTES:
+    if flat.nbytes >= _out_of_band_bytes:
         data = _buffer(data, buffers)
     return msgpack.ExtType(EXT_ARRAY, msgpack.packb([item.dtype.str, list(item.shape), data], use_bin_type=True))
 

@@ -45,29 +45,36 @@ class Decoder(Generic[_M]):
         Raises:
             ProtocolError: for anything that docs/protocol.md does not allow; the text says what and, for a field, where.
         """
-        if not frames:
-            raise ProtocolError("a message of no frames")
-        if len(frames) > limits.MAX_FRAMES:
-            raise ProtocolError(f"{len(frames)} frames in one message; at most {limits.MAX_FRAMES} are allowed")
+        count = len(frames)
+        if not 0 < count <= limits.MAX_FRAMES:
+            raise ProtocolError(_wrong_count(count))
         header = frames[0]
         if len(header) > limits.MAX_HEADER_BYTES:
             raise ProtocolError(f"a header of {len(header)} bytes; at most {limits.MAX_HEADER_BYTES} are allowed")
-        message = self._header(bytes(header))
-        body = frames[1:]
-        if (type(message) in messages.WITH_BODY) != bool(body):
-            kind = type(message).__name__
-            raise ProtocolError(f"{kind} {'without a body' if not body else 'with body frames it cannot have'}")
-        return message, body
-
-    def _header(self, header: bytes) -> _M:
+        if type(header) is not bytes:
+            header = bytes(header)
         if header[:3] != MAGIC:
-            if header[:2] == MAGIC[:2]:
-                raise ProtocolError(f"protocol version {header[2:3].hex() or 'missing'}; this peer speaks {VERSION}")
-            raise ProtocolError(f"not a maitred header: it opens with {header[:8].hex(' ') or 'nothing'}")
+            raise ProtocolError(_foreign(header))
         try:
-            return self._decode(header[3:])
+            message = self._decode(header[3:])
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ProtocolError(f"header: {error}") from None
+        if (type(message) in messages.WITH_BODY) != (count > 1):
+            kind = type(message).__name__
+            raise ProtocolError(f"{kind} {'without a body' if count == 1 else 'with body frames it cannot have'}")
+        return message, frames[1:]
+
+
+def _wrong_count(count: int) -> str:
+    if not count:
+        return "a message of no frames"
+    return f"{count} frames in one message; at most {limits.MAX_FRAMES} are allowed"
+
+
+def _foreign(header: bytes) -> str:
+    if header[:2] == MAGIC[:2]:
+        return f"protocol version {header[2:3].hex() or 'missing'}; this peer speaks {VERSION}"
+    return f"not a maitred header: it opens with {header[:8].hex(' ') or 'nothing'}"
 
 
 from_client: Decoder[messages.FromClient] = Decoder(messages.FromClient)

@@ -137,7 +137,11 @@ class Worker:
     @property
     def ready(self) -> bool:
         """Whether it may be given one more request, as far as their number goes."""
-        return not self.draining and not self.suspect and self.load < self.slots + self.prefetch
+        return self.has_room(self.load)
+
+    def has_room(self, load: int) -> bool:
+        """The same, with so many slots taken."""
+        return load < self.slots + self.prefetch and not self.draining and not self.suspect
 
     def oldest(self) -> Key | None:
         """What it was given first and has not answered: what it runs, where it runs one at a time."""
@@ -301,9 +305,12 @@ class ByLoad:
     def place(self, worker: Worker) -> None:
         """Put the worker where its load says, or nowhere if it may take nothing. Call after every change of it."""
         self.remove(worker)
-        if worker.ready:
-            load = worker.load
-            self._levels.setdefault(load, {})[worker.id] = worker
+        load = worker.load
+        if worker.has_room(load):
+            level = self._levels.get(load)
+            if level is None:
+                level = self._levels[load] = {}
+            level[worker.id] = worker
             self._where[worker.id] = load
 
     def remove(self, worker: Worker) -> None:

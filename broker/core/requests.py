@@ -15,7 +15,7 @@ import msgspec
 from maitred.broker.core.model import Client, Key, Pool, Request, Worker
 from maitred.broker.core.prefetch import LOOK_INTERVAL_S, UNKNOWN_S, smooth_round_trip
 from maitred.broker.core.state import State
-from maitred.protocol import messages
+from maitred.protocol import limits, messages
 from maitred.protocol.errors import Code
 
 SMOOTHING = 0.1
@@ -43,8 +43,21 @@ class Requests:
         self._state.requests[key] = request
         self._state.deadlines.add(request.deadline, request)
         client.waiting[message.id] = request
-        pool.queue.push(request)
-        self.dispatch(pool, now)
+        if pool.queue or not self._hand_over_at_once(request, now):
+            pool.queue.push(request)
+            self.dispatch(pool, now)
+
+    def _hand_over_at_once(self, request: Request, now: float) -> bool:
+        """Spare a request the way through an empty queue; False where no worker may take it, or its time is over."""
+        pool = request.pool
+        worker = pool.ready.least()
+        if worker is None or request.deadline <= now:
+            return False
+        expected_s = pool.service_times.expected(request.command)
+        if not worker.may_take(expected_s):
+            return False
+        self._hand_over(request, worker, expected_s, now)
+        return True
 
     def _find_pool(self, client: Client, message: messages.Request) -> Pool | None:
         name = message.pool if message.pool is not None else self._state.settings.route(message.command)
@@ -61,7 +74,8 @@ class Requests:
         if self._state.draining:
             self._unavailable(client, message.id, pool, "draining", "the broker is shutting down")
             return False
-        size, limit = sum(len(frame) for frame in body), self._state.settings.max_message_bytes
+        size = len(body[0]) if len(body) == 1 else sum(len(frame) for frame in body)
+        limit = self._state.settings.max_message_bytes
         if size > limit:
             text = f"the arguments take {size} bytes; this broker accepts {limit}"
             details = {"size": size, "limit": limit, "what": "arguments"}
@@ -128,15 +142,17 @@ class Requests:
         request.worker = worker
         request.dispatched_at = now
         request.expected_s = expected_s
-        request.alone = not worker.load
+        load = worker.load
+        request.alone = not load
         worker.expected_s += expected_s
         worker.held[request.key] = request
-        if worker.load > worker.slots:
+        if load >= worker.slots:
             self._watch(worker, now)
-        request.pool.held += 1
-        request.pool.ready.place(worker)
+        pool = request.pool
+        pool.held += 1
+        pool.ready.place(worker)
         client_id, request_id = request.key
-        left = min(request.deadline - now, 604800.0)
+        left = min(request.deadline - now, limits.MAX_TIMEOUT_S)
         order = messages.Dispatch(client_id, request_id, request.attempt, request.command, left, request.window)
         self._state.send(worker.peer, order, request.body)
 

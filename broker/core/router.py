@@ -121,6 +121,11 @@ class BrokerCore:
             self.state.send(peer, messages.Stranger())
 
     def _from_worker(self, peer: Peer, message: messages.FromWorker, body: Sequence[Any], now: float) -> None:
+        party = self.state.parties.get(peer)
+        if isinstance(message, messages.WorkerReply) and isinstance(party, Worker):  # nearly always
+            self._workers.heard(party, now)
+            self._requests.finish(party, message, body, now)
+            return
         match message:
             case messages.Register():
                 self._workers.register(peer, message, now)
@@ -129,7 +134,7 @@ class BrokerCore:
             case messages.Agent():
                 self._workers.enrol_agent(peer, message, now)
             case _:
-                self._from_party(peer, self.state.parties.get(peer), message, body, now)
+                self._from_party(peer, party, message, body, now)
 
     def _from_party(
         self, peer: Peer, party: Any, message: messages.FromWorker, body: Sequence[Any], now: float
