@@ -9,6 +9,8 @@ SIGTERM and SIGINT drain; a second one ends it at once.
 
 from __future__ import annotations
 
+import functools
+import gc
 import os
 import signal
 import sys
@@ -56,13 +58,16 @@ def run(settings: BrokerSettings, on_ready: Callable[[Bound], object] = lambda _
         BrokerRunning, RunDirError: another broker has the run directory, or it cannot be used.
         BindError: an endpoint cannot be listened at.
     """
+    if settings.gc_threshold is not None:
+        gc.set_threshold(settings.gc_threshold)
     logger = make_logger(settings.log_level, settings.log_format)
     directory = Path(settings.run_dir) if settings.run_dir else run_dir()
     with claim(directory) as claimed:
-        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(settings.io_threads)
+        limits = {"hwm": settings.high_water_mark, "max_frame_bytes": settings.max_message_bytes}
         try:
-            clients = router(context, zap_domain="clients", max_frame_bytes=settings.max_message_bytes)
-            workers = router(context, zap_domain="workers", max_frame_bytes=settings.max_message_bytes)
+            clients = router(context, zap_domain="clients", **limits)
+            workers = router(context, zap_domain="workers", **limits)
             bound = Bound(
                 [bind(clients, claimed.clients_ipc, holds_lock=True), bind(clients, settings.clients)],
                 [bind(workers, claimed.workers_ipc, holds_lock=True), bind(workers, settings.workers)],
@@ -102,7 +107,8 @@ async def _serve(
     directory: Path,
 ) -> int:
     events = EventLog(logger)
-    shell = Shell(settings.core(f"maitred {metadata.version('maitred')}"), clients, workers, events, host.pump)
+    make_pump = functools.partial(host.pump, batch=settings.receive_batch)
+    shell = Shell(settings.core(f"maitred {metadata.version('maitred')}"), clients, workers, events, make_pump)
     forced = False
 
     async def obey(task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:

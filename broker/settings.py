@@ -10,6 +10,8 @@ from msgspec import Struct
 
 from maitred.broker.core.settings import CoreSettings, PoolSettings
 from maitred.protocol import limits
+from maitred.transport.drain import DEFAULT_BATCH
+from maitred.transport.sockets import DEFAULT_HWM
 
 __all__ = ["BrokerSettings"]
 
@@ -23,6 +25,10 @@ class BrokerSettings(Struct, frozen=True, forbid_unknown_fields=True):
         run_dir: directory of the lock, the `ipc://` sockets and the connection file; None: the default one.
         pools: what can be called.
         routing: pattern of a command's name → pool; the first match wins.
+        receive_batch: messages taken from one side before the other's turn.
+        high_water_mark: messages queued for one peer, each way.
+        io_threads: libzmq's.
+        gc_threshold: new objects between two runs of the garbage collector; 0: never, None: Python's own figure.
         parent: process id of who started it, with whom it dies; None: it lives on its own.
     """
 
@@ -35,6 +41,10 @@ class BrokerSettings(Struct, frozen=True, forbid_unknown_fields=True):
     heartbeat_liveness: int = 3
     drain_timeout_s: float = 30.0
     max_message_bytes: int = limits.MAX_MESSAGE_BYTES
+    receive_batch: int = DEFAULT_BATCH
+    high_water_mark: int = DEFAULT_HWM
+    io_threads: int = 1
+    gc_threshold: int | None = None
     log_level: str = "info"
     log_format: str = "text"
     parent: int | None = None

@@ -134,6 +134,44 @@ class BrokerConfig(Struct, frozen=True):
             "The largest message that is accepted, all its frames together; the broker holds whole messages in memory.",
         ),
     ]
+    receive_batch: Annotated[
+        int,
+        Key(
+            "receive_batch",
+            Count(1, 4096),
+            64,
+            "Messages taken from clients before workers get their turn, and the other way round: about a millisecond of "
+            "work. `maitred bench tune` says whether another figure is better on this host; this and the next three.",
+        ),
+    ]
+    high_water_mark: Annotated[
+        int,
+        Key(
+            "high_water_mark",
+            Count(1, 100_000),
+            64,
+            "Messages queued for one peer in each direction before pressure is felt; small, as a slow peer's memory is "
+            "bounded by it.",
+        ),
+    ]
+    io_threads: Annotated[
+        int,
+        Key(
+            "io_threads",
+            Count(1, 32),
+            1,
+            "Threads in which libzmq reads and writes; its own advice is one for each GB that passes in a second.",
+        ),
+    ]
+    gc_threshold: Annotated[
+        int | None,
+        Key(
+            "gc_threshold",
+            Count(0, 1_000_000_000),
+            None,
+            "New objects between two runs of Python's garbage collector; without it Python's own figure, 0 never runs it.",
+        ),
+    ]
     run_dir: Annotated[
         Path | None,
         Key(
@@ -254,6 +292,26 @@ class PoolConfig(Struct, frozen=True):
             15,
             "Requests that may lie ready at a worker besides the one that runs. How many do follows from the commands' "
             "measured times: up to this for no-ops, none behind what takes milliseconds; 0 sends one at a time.",
+        ),
+    ]
+    gc_threshold: Annotated[
+        int | None,
+        Key(
+            "gc_threshold",
+            Count(0, 1_000_000_000),
+            None,
+            "New objects between two runs of Python's garbage collector in each worker; without it Python's own figure, 0 "
+            "never runs it, so that what refers to itself is never freed.",
+        ),
+    ]
+    out_of_band_bytes: Annotated[
+        int,
+        Key(
+            "out_of_band",
+            Bytes(_KIB, 4 * _GIB),
+            "32KiB",
+            "The size from which binary values and arrays of a worker's answers travel in frames of their own, without a "
+            "copy; below, copying costs less. Callers set theirs by maitred.protocol.body.set_out_of_band.",
         ),
     ]
     max_attempts: Annotated[

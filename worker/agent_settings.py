@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from maitred.protocol import limits
 from maitred.worker.options import DEFAULT_PREFETCH
 
 __all__ = ["AgentSettings"]
@@ -15,7 +16,7 @@ class AgentSettings(Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         pool, adapter, path, endpoint, clients_endpoint: as `WorkerOptions`.
         size: how many workers there are to be.
-        slots, prefetch, gc_threshold: as `WorkerOptions`.
+        slots, prefetch, gc_threshold, out_of_band_bytes: as `WorkerOptions`.
         start_method: "forkserver", or "spawn" for adapters that cannot be forked.
         threads_per_worker: cap on the threads of numerical libraries; 0 leaves the environment alone.
         startup_timeout_s: a worker that has not loaded by then is killed.
@@ -34,6 +35,7 @@ class AgentSettings(Struct, frozen=True, forbid_unknown_fields=True):
     slots: int = 1
     prefetch: int = DEFAULT_PREFETCH
     gc_threshold: int | None = None
+    out_of_band_bytes: int = limits.OUT_OF_BAND_BYTES
     start_method: str = "forkserver"
     threads_per_worker: int = 1
     startup_timeout_s: float = 60.0

@@ -56,6 +56,7 @@ class Child:
             Inherited(self._output.descriptor_of_child),
             Inherited(lifeline),
             settings.gc_threshold,
+            settings.out_of_band_bytes,
         )
 
     async def start(self, context: ForkServerContext | SpawnContext) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from maitred.protocol import limits
 from maitred.worker.started_page import StartedPage
 
 __all__ = ["DEFAULT_PREFETCH", "Inherited", "WorkerOptions"]
@@ -55,6 +56,7 @@ class WorkerOptions(Struct):
         output: what becomes its standard output and error.
         lifeline: its end means that the agent is gone.
         gc_threshold: new objects between two runs of the garbage collector; 0: never, None: Python's own figure.
+        out_of_band_bytes: from this size on, buffers of its answers travel in frames of their own.
     """
 
     pool: str
@@ -70,3 +72,4 @@ class WorkerOptions(Struct):
     output: Inherited | None = None
     lifeline: Inherited | None = None
     gc_threshold: int | None = None
+    out_of_band_bytes: int = limits.OUT_OF_BAND_BYTES

@@ -21,6 +21,7 @@ from types import FrameType
 
 import zmq
 
+from maitred.protocol.body import set_out_of_band
 from maitred.protocol.errors import MaitredError
 from maitred.protocol.messages import Register
 from maitred.protocol.worker import ControlConnection, RequestsConnection
@@ -74,6 +75,7 @@ def serve(options: WorkerOptions) -> int:
     signal.signal(signal.SIGTERM, _stop_loading)
     if options.gc_threshold is not None:
         gc.set_threshold(options.gc_threshold)
+    set_out_of_band(options.out_of_band_bytes)
     try:
         extend_path(options.path)
         service = load_service(options.adapter)
