@@ -119,9 +119,7 @@ def _adopt_orphans() -> None:
 def _end_descendants() -> None:
     """Kill what the peer has left running, and wait until nothing of it is there, not even its exit code."""
     this = psutil.Process()
-    while children := this.children(
-        recursive=True
-    ):  # anew each time: the last act of one may have been to start another
+    while children := this.children(recursive=True):  # anew each time: the last act of one may be to start another
         for child in children:
             with contextlib.suppress(psutil.NoSuchProcess):
                 child.kill()
