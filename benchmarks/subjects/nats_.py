@@ -26,6 +26,9 @@ BINARY = "nats-server"
 MAX_PAYLOAD_BYTES = 64 * 1024 * 1024
 """The most that nats-server can be set to; without it, 1 MiB."""
 
+MAX_PENDING_BYTES = 4 * MAX_PAYLOAD_BYTES
+"""What may wait for one connection; with the server's own 64 MiB it closes one that is sent a payload of that size."""
+
 TIMEOUT_S = 60.0
 """Of a single call."""
 
@@ -39,7 +42,7 @@ class Nats:
     name: str = "nats"
     description: str = (
         "nats-server (Go) between nats-py under asyncio and workers in a queue group, to whom it sends ahead; "
-        "max_payload 64 MiB, all else as it comes"
+        "max_payload 64 MiB, max_pending 256 MiB, all else as it comes"
     )
     transports: tuple[Transport, ...] = ("tcp",)
     carries_arrays: bool = False
@@ -73,7 +76,8 @@ class Nats:
 
 def _server(processes: House) -> Server:
     port, path = free_port(), processes.directory / "nats.conf"
-    path.write_text(f"listen: {LOOPBACK}:{port}\nmax_payload: {MAX_PAYLOAD_BYTES}\n")
+    limits = f"max_payload: {MAX_PAYLOAD_BYTES}\nmax_pending: {MAX_PENDING_BYTES}\n"
+    path.write_text(f"listen: {LOOPBACK}:{port}\n{limits}")
     return Server(command=[binary(BINARY) or BINARY, "-c", str(path)], port=port)
 
 

@@ -1,7 +1,7 @@
 """The processes of one peer: servers of third parties, and workers of our own; none outlives the harness.
 
 A server is an installed program. It gets loopback ports of its own, keeps all its files in a temporary folder, and is
-ready once its port takes connections. Nothing of a server that the system may run already is touched.
+ready once it listens there. Nothing of a server that the system may run already is touched.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import random
 import resource
 import shutil
 import socket
@@ -32,6 +33,13 @@ __all__ = ["LOOPBACK", "House", "Server", "binary", "free_port", "house", "missi
 
 LOOPBACK = "127.0.0.1"
 
+PORTS = range(20_000, 32_768)
+"""Servers' ports are drawn from these: below what Linux and macOS deal out by themselves, or while RabbitMQ takes its
+seconds to start, its port could be given to anybody who asks for any."""
+
+PORT_TRIES = 100
+"""So many ports that are all taken are no coincidence."""
+
 HIDDEN_FOLDERS = ("/usr/lib/rabbitmq/bin", "/usr/sbin", "/usr/local/sbin")
 """Where Debian keeps servers and where a user's PATH does not lead. RabbitMQ's own folder comes first: what the others
 have under its name changes the user to `rabbitmq`, whose folders these servers do not use."""
@@ -43,7 +51,7 @@ END_TIMEOUT_S = 2.0
 """Within this the kernel has done away with what was killed."""
 
 POLL_S = 0.02
-"""How often a server is asked whether it answers."""
+"""How often it is seen whether a server listens."""
 
 MAX_FILES = 4096
 """Descriptors that a server may have. Erlang makes room for all that it may have, and asks for memory accordingly."""
@@ -59,7 +67,7 @@ class Server(Struct, frozen=True, kw_only=True):
 
     Attributes:
         command: its path and its arguments.
-        port: of its own, on the loopback interface; it is ready once this takes connections.
+        port: of its own, on the loopback interface; it is ready once it listens there.
         environment: variables beside those of this process.
         max_files: descriptors that it may have.
     """
@@ -92,16 +100,16 @@ class House:
     processes: dict[str, ChildProcess] = field(default_factory=dict[str, ChildProcess])
 
     def start_server(self, role: str, server: Server, timeout_s: float = START_TIMEOUT_S) -> None:
-        """Start a server and wait until it answers.
+        """Start a server and wait until it listens.
 
         Raises:
-            StartError: it ended, or did not answer in time; the text has the last lines of its log.
+            StartError: it ended, or did not listen in time; the text has the last lines of its log.
         """
         log = self.directory / f"{role}.log"
         launched = Launch(server, str(self.directory), str(log), os.getpid())
         process = self.processes[role] = ChildProcess(__name__, "launch", launched)
         end = time.monotonic() + timeout_s
-        while not _answers(server.port):
+        while not _listens(process.pid, server.port):
             if process.exit_code is not None or time.monotonic() > end:
                 raise StartError(f"{role} ({server.command[0]}) did not start. {_last_lines(log)}")
             time.sleep(POLL_S)
@@ -158,10 +166,18 @@ def missing(modules: Mapping[str, str], binaries: Mapping[str, str] | None = Non
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
+    """A loopback port that nobody listens on.
+
+    Raises:
+        StartError: there is none.
+    """
+    for port in random.SystemRandom().sample(PORTS, PORT_TRIES):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((LOOPBACK, port))
+            return port
+    raise StartError(
+        f"no loopback port from {PORTS[0]} to {PORTS[-1]} is free: {PORT_TRIES} were tried; end some servers"
+    )
 
 
 def launch() -> NoReturn:
@@ -179,12 +195,12 @@ def launch() -> NoReturn:
     os.execve(server.command[0], server.command, {**os.environ, **server.environment})
 
 
-def _answers(port: int) -> bool:
-    try:
-        socket.create_connection((LOOPBACK, port), timeout=1.0).close()
-    except OSError:
-        return False
-    return True
+def _listens(pid: int, port: int) -> bool:
+    """Whether this very process does, which a connection would not tell."""
+    with contextlib.suppress(psutil.Error):
+        sockets = psutil.Process(pid).net_connections("tcp")
+        return any(it.status == psutil.CONN_LISTEN and it.laddr.port == port for it in sockets)
+    return False
 
 
 def _last_lines(log: Path) -> str:

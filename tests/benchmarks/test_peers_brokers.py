@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ from maitred.benchmarks.method.load import Load
 from maitred.benchmarks.subjects import servers
 from maitred.benchmarks.subjects.protocol import Caller, Running, Setup, StartError, Subject
 from maitred.benchmarks.subjects.registry import load as subject_named
-from maitred.benchmarks.subjects.servers import Server, free_port, house
+from maitred.benchmarks.subjects.servers import LOOPBACK, Server, free_port, house
 
 NAMES = ["majordomo", "nats", "rabbitmq", "grpc"]
 
@@ -183,13 +184,19 @@ def test_a_server_that_ends_is_told_with_its_last_words() -> None:
 
 
 @pytest.mark.slow
-def test_a_server_that_never_answers_is_ended() -> None:
-    server = Server(command=["/bin/sleep", "600"], port=free_port())
-    with house() as it:
+def test_a_server_that_never_listens_is_ended_whoever_else_listens_on_its_port() -> None:
+    with socket.create_server((LOOPBACK, 0)) as stranger, house() as it:
+        server = Server(command=["/bin/sleep", "600"], port=stranger.getsockname()[1])
         with pytest.raises(StartError, match="It said nothing"):
             it.start_server("broker", server, timeout_s=0.1)
         family = [psutil.Process(pid) for pid in it.pids.values()]
     assert not alive(family)
+
+
+def test_a_port_is_none_that_the_system_deals_out() -> None:
+    with socket.create_server((LOOPBACK, 0)) as dealt_out:
+        assert dealt_out.getsockname()[1] not in servers.PORTS
+    assert free_port() in servers.PORTS
 
 
 @pytest.mark.slow
