@@ -193,10 +193,14 @@ def test_a_server_that_never_listens_is_ended_whoever_else_listens_on_its_port()
     assert not alive(family)
 
 
-def test_a_port_is_none_that_the_system_deals_out() -> None:
-    with socket.create_server((LOOPBACK, 0)) as dealt_out:
-        assert dealt_out.getsockname()[1] not in servers.PORTS
-    assert free_port() in servers.PORTS
+def test_a_port_is_drawn_from_those_that_are_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = free_port()
+    assert first in servers.PORTS
+    with socket.create_server((LOOPBACK, first)):
+        monkeypatch.setattr(servers, "PORTS", range(first, first + 1))
+        monkeypatch.setattr(servers, "PORT_TRIES", 1)
+        with pytest.raises(StartError, match="no loopback port"):
+            free_port()
 
 
 @pytest.mark.slow
