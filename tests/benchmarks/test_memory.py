@@ -102,7 +102,7 @@ def test_a_run_has_connections_beside_the_floor_and_requests_that_waited() -> No
 
 @pytest.mark.slow
 def test_a_queue_that_was_not_full_in_time_is_void() -> None:
-    parameters = memory.Parameters(rounds=1, connections=(1,), exchanges=1, queued=400, payload_bytes=(8,), hold_s=0.02)
+    parameters = memory.Parameters(rounds=1, connections=(1,), exchanges=1, queued=400, payload_bytes=(8,), hold_s=0.0)
     found = memory.run(chosen("maitred", "none"), parameters, lambda _: None)
     (last,) = [it for it in found.measurements if "queued" in it.setting]
     assert "hold_s" in last.void
