@@ -6,7 +6,7 @@ Every second round runs backwards, so that no subject always follows the same on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from maitred.benchmarks.method.load import Flow
 from maitred.benchmarks.method.statistics import compare
@@ -30,16 +30,22 @@ class Rounds:
         self.again: list[Flow] = []
 
     def comparisons(
-        self, figure: str, of: Callable[[Flow], float], setting: Setting, *, baseline: str | None = None
+        self,
+        figure: str,
+        of: Callable[[Flow], float],
+        setting: Setting,
+        *,
+        baseline: str | None = None,
+        subjects: Sequence[str] | None = None,
     ) -> list[Comparison]:
-        """Every subject against a baseline (another one than the rounds' own has no noise floor), noise last."""
+        """These subjects, or all, against a baseline (another one than the rounds' own has no noise floor), noise last."""
         base = self.baseline if baseline is None else baseline
         if base is None or base not in self.flows:
             return []
         below = [of(flow) for flow in self.flows[base]]
         found: list[Comparison | None] = []
         for name, flows in self.flows.items():
-            if name != base:
+            if name != base and (subjects is None or name in subjects):
                 pairs = list(zip(map(of, flows), below, strict=True))
                 found.append(compare(figure, name, base, setting, pairs))
         if base == self.baseline:

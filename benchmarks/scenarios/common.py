@@ -181,20 +181,29 @@ class Report:
         self.measurements.append(measurement)
         return measurement
 
-    def compare_latency(self, rounds: Rounds, setting: Setting, *, baseline: str | None = None) -> None:
-        """Compare p50 and p99 of all subjects with a baseline, from pairs of blocks that were on time."""
+    def compare_latency(
+        self, rounds: Rounds, setting: Setting, *, baseline: str | None = None, subjects: Sequence[str] | None = None
+    ) -> None:
+        """Compare p50 and p99 of these subjects, or all, with a baseline, from pairs of blocks that were on time."""
         for figure, of in (("p50", p50_us), ("p99", p99_us)):
 
             def of_flow(flow: Flow, of: Callable[[Durations], float] = of) -> float:
                 return 0.0 if is_late(flow.latency, flow.lag) else of(flow.latency)
 
-            self.compare(figure, rounds, of_flow, setting, baseline=baseline)
+            self.compare(figure, rounds, of_flow, setting, baseline=baseline, subjects=subjects)
 
     def compare(
-        self, figure: str, rounds: Rounds, of: Callable[[Flow], float], setting: Setting, *, baseline: str | None = None
+        self,
+        figure: str,
+        rounds: Rounds,
+        of: Callable[[Flow], float],
+        setting: Setting,
+        *,
+        baseline: str | None = None,
+        subjects: Sequence[str] | None = None,
     ) -> None:
-        """Compare one figure of all subjects with a baseline; None is the rounds' own, with its noise floor."""
-        self.comparisons += rounds.comparisons(figure, of, setting, baseline=baseline)
+        """Compare one figure of these subjects, or all, with a baseline; None is the rounds' own, with its noise floor."""
+        self.comparisons += rounds.comparisons(figure, of, setting, baseline=baseline, subjects=subjects)
 
     def result(self) -> Result:
         """The run is over."""

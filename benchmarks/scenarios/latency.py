@@ -15,6 +15,7 @@ from maitred.benchmarks.results import Result, Setting
 from maitred.benchmarks.scenarios import common
 from maitred.benchmarks.scenarios.common import Progress, Report, payload_of
 from maitred.benchmarks.subjects.protocol import Setup, Subject
+from maitred.benchmarks.subjects.registry import FLOOR
 
 __all__ = ["LONG", "Parameters", "run"]
 
@@ -51,6 +52,7 @@ def run(subjects: Sequence[Subject], parameters: Parameters, progress: Progress)
         progress(f"{parameters.rounds} rounds of {parameters.requests} calls to each")
         rounds = report.take_turns(callers, load, setting)
     report.compare_latency(rounds, setting)
-    if "maitred" in rounds.flows and "maitred-async" in rounds.flows:
-        report.compare_latency(rounds, setting, baseline="maitred")
+    others = [name for name in rounds.flows if name not in FLOOR]
+    if "maitred" in others and len(others) > 1:
+        report.compare_latency(rounds, setting, baseline="maitred", subjects=others)
     return report.result()

@@ -10,10 +10,10 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from maitred.benchmarks.method.load import Load
+from maitred.benchmarks.method.load import Flow, Load
 from maitred.benchmarks.results import Result, Setting
 from maitred.benchmarks.scenarios import common
-from maitred.benchmarks.scenarios.common import Progress, Report, payload_of
+from maitred.benchmarks.scenarios.common import BASELINE, Progress, Report, payload_of
 from maitred.benchmarks.subjects.protocol import Caller, Setup, Subject
 
 __all__ = ["LONG", "Parameters", "run"]
@@ -37,6 +37,9 @@ class Parameters(common.Parameters, frozen=True, kw_only=True):
     tasks_s: tuple[float, ...] = (0.0,)
     seconds: float = 0.3
 
+
+SAME_CLIENT = {"maitred": "zmq-proxy-sync", "maitred-async": "zmq-proxy-async"}
+"""What has the same client's cost with libzmq's proxy for a broker."""
 
 LONG: dict[str, Any] = {
     "rounds": 10,
@@ -70,4 +73,15 @@ def _measure(report: Report, callers: Mapping[str, Caller], load: Load, workers:
     }
     report.say(f"{workers} workers, {load.outstanding} outstanding, tasks of {load.task_s * 1e3:g} ms")
     rounds = report.take_turns(callers, load, setting)
-    report.compare("throughput", rounds, lambda flow: flow.per_s, setting)
+    report.compare("throughput", rounds, per_s, setting)
+    for ours, floor in SAME_CLIENT.items():
+        if ours in rounds.flows:
+            report.compare("throughput", rounds, per_s, setting, baseline=floor, subjects=[ours])
+    others = [name for name in rounds.flows if name not in (*SAME_CLIENT.values(), BASELINE)]
+    if "maitred" in others and len(others) > 1:
+        report.compare("throughput", rounds, per_s, setting, baseline="maitred", subjects=others)
+
+
+def per_s(flow: Flow) -> float:
+    """The figure: successes in a second."""
+    return flow.per_s

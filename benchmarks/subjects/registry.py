@@ -24,6 +24,8 @@ FLOOR = ("zmq-proxy", "zmq-direct")
 PEERS = {
     "zmq-proxy": f"{_HERE}.zmq_plain:proxy",
     "zmq-direct": f"{_HERE}.zmq_plain:direct",
+    "zmq-proxy-sync": f"{_HERE}.zmq_same_client:synchronous",
+    "zmq-proxy-async": f"{_HERE}.zmq_same_client:asynchronous",
     "majordomo": f"{_HERE}.majordomo:majordomo",
     "nats": f"{_HERE}.nats_:nats",
     "rabbitmq": f"{_HERE}.rabbitmq:rabbitmq",

@@ -21,7 +21,7 @@ from maitred.benchmarks.subjects.zmq_process import Proxy, Worker, no_limit
 from maitred.cli.processes import ChildProcess
 from maitred.transport.endpoints import bind
 
-__all__ = ["ZmqDirect", "ZmqProxy", "direct", "proxy"]
+__all__ = ["ZmqDirect", "ZmqHouse", "ZmqProxy", "direct", "libzmq_versions", "proxy", "started"]
 
 MODULE = "maitred.benchmarks.subjects.zmq_process"
 
@@ -49,12 +49,12 @@ class ZmqProxy:
 
     def versions(self) -> dict[str, str]:
         """See `Subject`."""
-        return _versions()
+        return libzmq_versions()
 
     @contextlib.contextmanager
     def start(self, setup: Setup) -> Generator[RunningZmq]:
         """See `Subject`."""
-        with _started() as house:
+        with started() as house:
             bound = house.start("proxy", "proxy", Proxy(house.endpoint(setup, "front"), house.endpoint(setup, "back")))
             for number in range(setup.workers):
                 house.start(f"worker {number + 1}", "worker", Worker(bound.back))
@@ -77,24 +77,26 @@ class ZmqDirect:
 
     def versions(self) -> dict[str, str]:
         """See `Subject`."""
-        return _versions()
+        return libzmq_versions()
 
     @contextlib.contextmanager
     def start(self, setup: Setup) -> Generator[RunningZmq]:
         """See `Subject`."""
-        with _started() as house:
+        with started() as house:
             socket = house.socket()
             endpoint = bind(socket, house.endpoint(setup, "direct"))
             for number in range(setup.workers):
                 house.start(f"worker {number + 1}", "worker", Worker(endpoint))
-            socket.poll(int(START_TIMEOUT_S * 1000), zmq.POLLOUT)  # a worker that is connected may not be known here yet
+            socket.poll(
+                int(START_TIMEOUT_S * 1000), zmq.POLLOUT
+            )  # a worker that is connected may not be known here yet
             yield RunningZmq(house, None, socket)
 
 
 class RunningZmq:
     """See `Running`."""
 
-    def __init__(self, house: _House, endpoint: str | None, bound: zmq.Socket[bytes] | None = None) -> None:
+    def __init__(self, house: ZmqHouse, endpoint: str | None, bound: zmq.Socket[bytes] | None = None) -> None:
         self._house, self._endpoint, self._bound = house, endpoint, bound
 
     def caller(self) -> ZmqCaller:
@@ -115,7 +117,7 @@ class RunningZmq:
 
 
 @dataclass
-class _House:
+class ZmqHouse:
     """The processes and the sockets of one that runs."""
 
     directory: str
@@ -123,9 +125,11 @@ class _House:
     processes: dict[str, ChildProcess] = field(default_factory=dict[str, ChildProcess])
 
     def endpoint(self, setup: Setup, name: str) -> str:
+        """Where something of this name is to bind."""
         return f"ipc://{self.directory}/{name}" if setup.transport == "ipc" else "tcp://127.0.0.1:*"
 
     def socket(self) -> zmq.Socket[bytes]:
+        """A DEALER without limits."""
         socket = self.context.socket(zmq.DEALER)
         no_limit(socket)
         return socket
@@ -140,9 +144,10 @@ class _House:
 
 
 @contextlib.contextmanager
-def _started() -> Generator[_House]:
+def started() -> Generator[ZmqHouse]:
+    """A house for one subject, ended with all its processes and sockets."""
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
-        house = _House(directory)
+        house = ZmqHouse(directory)
         try:
             yield house
         finally:
@@ -152,7 +157,8 @@ def _started() -> Generator[_House]:
             house.context.destroy(0)
 
 
-def _versions() -> dict[str, str]:
+def libzmq_versions() -> dict[str, str]:
+    """Of the binding and the library."""
     return {**versions_of("pyzmq"), "libzmq": zmq.zmq_version()}
 
 

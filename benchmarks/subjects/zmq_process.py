@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import msgspec
 import zmq
@@ -19,10 +19,14 @@ from zmq.backend import Socket as BackendSocket
 
 from maitred.benchmarks.method.streams import made_parts
 from maitred.benchmarks.subjects.zmq_header import is_stream, parts_of, task_s_of
+from maitred.protocol import frames as wire
+from maitred.protocol import limits, messages
+from maitred.protocol.body import decode_body, encode_body
 from maitred.transport.endpoints import bind
+from maitred.transport.frames import Inbox, send_message
 from maitred.transport.lifeline import Lifeline
 
-__all__ = ["Proxy", "Worker", "no_limit", "proxy", "worker"]
+__all__ = ["Proxy", "Worker", "client_worker", "no_limit", "proxy", "worker"]
 
 T = TypeVar("T", bound=Struct)
 
@@ -61,14 +65,19 @@ def proxy() -> NoReturn:
 def worker() -> NoReturn:
     """Give back whatever comes, after the sleep that the header asks for."""
     settings = _settings(Worker)
+    socket = _connected(settings)
+    _say(settings)
+    while True:
+        _echo(socket)
+
+
+def _connected(settings: Worker) -> zmq.Socket[bytes]:
     socket = zmq.Context().socket(zmq.DEALER)
     no_limit(socket)
     socket.setsockopt(zmq.IMMEDIATE, 1)
     socket.connect(settings.endpoint)
-    socket.poll(flags=zmq.POLLOUT)  # connected
-    _say(settings)
-    while True:
-        _echo(socket)
+    socket.poll(flags=zmq.POLLOUT)
+    return socket
 
 
 def _echo(socket: zmq.Socket[bytes]) -> None:
@@ -102,6 +111,36 @@ def _send_parts(socket: zmq.Socket[bytes], heads: Sequence[zmq.Frame], head: byt
             _send(socket, part, 0)
         else:
             _send(socket, part, 0, False)  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+
+def client_worker() -> NoReturn:
+    """Answer maitred's client as a broker would, giving each payload back."""
+    settings = _settings(Worker)
+    socket = _connected(settings)
+    _say(settings)
+    welcome = messages.Welcome(os.urandom(16), 1.0, 3, limits.MAX_MESSAGE_BYTES)
+    inbox = Inbox(socket)
+    while True:
+        message = inbox.receive(wait=True)
+        assert isinstance(message, list)
+        asked, body = wire.from_client.decode(message[1:])
+        if isinstance(asked, messages.Request):
+            answer = wire.encode(messages.Reply(asked.id), _echoed(body))
+        elif isinstance(asked, messages.Hello):
+            answer = wire.encode(welcome)
+        elif isinstance(asked, messages.Heartbeat):
+            answer = wire.encode(asked)
+        else:
+            continue
+        send_message(socket, [message[0], *answer])
+
+
+def _echoed(body: Sequence[Any]) -> list[Any]:
+    arguments = decode_body(body)
+    task_s = arguments.get("task_s")
+    if task_s:
+        time.sleep(task_s)
+    return encode_body(arguments["payload"])
 
 
 def no_limit(socket: zmq.Socket[bytes]) -> None:
