@@ -99,10 +99,14 @@ class AsyncLink:
             PayloadTooLarge: it is over the broker's limit.
             Unavailable: the broker is not there, or does not take it; it was not sent.
         """
-        until = time.monotonic() + call.patience(time.monotonic(), self._connect_timeout)
-        await self._be_welcomed(until)
-        self.exchange.request(call, request_id, sink, time.monotonic())
-        await self._be_sent(request_id, until)
+        now = time.monotonic()
+        until = now + call.patience(now, self._connect_timeout)
+        if self.closed or self.connection.welcome is None:
+            await self._be_welcomed(until)
+            now = time.monotonic()
+        self.exchange.request(call, request_id, sink, now)
+        if not self.flush():
+            await self._be_sent(request_id, until)
 
     async def query(self, request_id: int, what: str, sink: Sink) -> None:
         """Send a query."""

@@ -20,6 +20,8 @@ from maitred.client.errors import DeadlineExceeded
 from maitred.client.mapping import DEFAULT_MAP_WINDOW, MapPlan
 from maitred.client.origin import Origin
 from maitred.protocol import limits
+from maitred.protocol.body import decode_body
+from maitred.protocol.client import Replied
 
 # ruff: noqa: ASYNC109 - `timeout` is the request's own, and travels with it; a caller's scope works besides
 
@@ -107,6 +109,8 @@ class AsyncClient:
             except BaseException:
                 link.abandon(request_id)
                 raise
+            if type(answer) is Replied:  # nearly always
+                return decode_body(answer.body)
             now = time.monotonic()
             again_at = call.again_at(answer, now)
             if again_at is None:

@@ -75,9 +75,12 @@ class Options(Struct, frozen=True):
         Raises:
             ValueError: the text names the option, what was found and what is accepted.
         """
-        _check("timeout", self.timeout, _is_timeout, f"seconds: more than 0, at most {limits.MAX_TIMEOUT_S:.0f}")
-        _check("retries", self.retries, _is_retries, f"an int from 0 to {MAX_RETRIES}")
-        _check("idempotent", self.idempotent, lambda value: isinstance(value, bool), "True or False")
+        if self.timeout is not None and not _is_timeout(self.timeout):
+            raise _unacceptable("timeout", self.timeout, f"seconds: more than 0, at most {limits.MAX_TIMEOUT_S:.0f}")
+        if self.retries is not None and not _is_retries(self.retries):
+            raise _unacceptable("retries", self.retries, f"an int from 0 to {MAX_RETRIES}")
+        if self.idempotent is not None and type(self.idempotent) is not bool:
+            raise _unacceptable("idempotent", self.idempotent, "True or False")
         if self.on_saturated not in ("raise", "wait"):
             raise ValueError(f'on_saturated is {self.on_saturated!r}; accepted: "raise" or "wait"')
         if self.retries and self.idempotent is False:
@@ -228,9 +231,8 @@ def _check_name(what: str, name: Any) -> None:
         raise InvalidArgument(text, argument=what, reason="no name")
 
 
-def _check(name: str, value: Any, accepts: Callable[[Any], bool], accepted: str) -> None:
-    if value is not None and not accepts(value):
-        raise ValueError(f"{name} is {value!r}; accepted: {accepted}")
+def _unacceptable(name: str, value: Any, accepted: str) -> ValueError:
+    return ValueError(f"{name} is {value!r}; accepted: {accepted}")
 
 
 def _is_timeout(value: Any) -> bool:
