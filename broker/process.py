@@ -27,6 +27,7 @@ from maitred.broker.events import EventLog, Logger, make_logger
 from maitred.broker.settings import BrokerSettings
 from maitred.broker.shell import Shell
 from maitred.config.rundir import Connection, RunDirError, claim, run_dir
+from maitred.transport.context import new_context
 from maitred.transport.endpoints import bind
 from maitred.transport.errors import EndpointError
 from maitred.transport.host import Host
@@ -63,7 +64,7 @@ def run(settings: BrokerSettings, on_ready: Callable[[Bound], object] = lambda _
     logger = make_logger(settings.log_level, settings.log_format)
     directory = Path(settings.run_dir) if settings.run_dir else run_dir()
     with claim(directory) as claimed:
-        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(settings.io_threads)
+        context: zmq.Context[zmq.Socket[bytes]] = new_context(settings.io_threads)
         limits = {"hwm": settings.high_water_mark, "max_frame_bytes": settings.max_message_bytes}
         try:
             clients = router(context, zap_domain="clients", **limits)

@@ -22,6 +22,7 @@ from maitred.client.origin import Origin
 from maitred.protocol import limits
 from maitred.protocol.body import decode_body
 from maitred.protocol.client import Replied
+from maitred.transport.context import new_context
 
 # ruff: noqa: ASYNC109 - `timeout` is the request's own, and travels with it; a caller's scope works besides
 
@@ -71,7 +72,7 @@ class AsyncClient:
         """Serve until cancelled or closed; `async with` calls it. Once only."""
         if self._link is not None:
             raise RuntimeError("this client runs already, or is closed")
-        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        context: zmq.Context[zmq.Socket[bytes]] = new_context()
         try:
             self._link = AsyncLink(context, self.endpoint, self._origin, self.connect_timeout)
             await self._link.run(task_status=task_status)

@@ -34,6 +34,7 @@ from maitred.client.origin import Origin
 from maitred.protocol import limits
 from maitred.protocol.body import decode_body
 from maitred.protocol.client import PartArrived, Replied
+from maitred.transport.context import new_context
 from maitred.transport.wake import Wake
 
 CLOSE_POLL_S = 0.01
@@ -311,7 +312,7 @@ class Client:
     def _begin_process(self) -> None:
         self._origin = Origin()
         self._lock = threading.Lock()
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._context: zmq.Context[zmq.Socket[bytes]] = new_context()
         self._closing = Wake()
         self._left = threading.Event()
         self._local = threading.local()

@@ -5,6 +5,7 @@ Nothing is imported here, so that a worker process that needs only `maitred.tran
 | module | what | imports |
 | --- | --- | --- |
 | `sockets` | ROUTER and DEALER with every option set | zmq |
+| `context` | the process's context, and how its threads are scheduled | zmq |
 | `endpoints` | bind and connect, with errors that say what to do | zmq |
 | `errors` | what a socket can answer | - |
 | `frames` | one whole message in or out | zmq |

