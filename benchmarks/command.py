@@ -1,28 +1,28 @@
-"""`maitred bench`: run scenarios, show what there is, compare two runs. Loaded only when it is asked for."""
+"""`maitred bench`: run scenarios, show what there is, compare two runs, tune. Loaded only when it is asked for."""
 
 from __future__ import annotations
 
-import contextlib
 import sys
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from typer.core import TyperGroup
 
 from maitred.benchmarks import results
 from maitred.benchmarks.report import compare as comparison
 from maitred.benchmarks.report import page, terminal
+from maitred.benchmarks.report.progress import progress
 from maitred.benchmarks.results import Result, ResultError
 from maitred.benchmarks.scenarios import registry as scenarios
-from maitred.benchmarks.scenarios.common import Parameters, Progress
+from maitred.benchmarks.scenarios.common import Parameters
 from maitred.benchmarks.scenarios.registry import Scenario, UnknownScenario
 from maitred.benchmarks.subjects import registry as subjects
 from maitred.benchmarks.subjects.protocol import Subject, Transport
 from maitred.benchmarks.subjects.registry import UnknownSubject
+from maitred.benchmarks.tuning.command import tune
 
 __all__ = ["app"]
 
@@ -119,7 +119,7 @@ def _run(plan: Sequence[tuple[Scenario, Parameters, Sequence[Subject]]], json: P
     console = Console(stderr=to_stdout, width=None if sys.stdout.isatty() else 160)
     found: list[Result] = []
     for scenario, parameters, chosen in plan:
-        with _progress(scenario.name) as say:
+        with progress(scenario.name) as say:
             found.append(scenario.run(chosen, parameters, say))
         terminal.print_result(console, found[-1])
     if to_stdout:
@@ -130,17 +130,6 @@ def _run(plan: Sequence[tuple[Scenario, Parameters, Sequence[Subject]]], json: P
         html.write_text(page.render(found), encoding="utf-8")
     if not any(result.measurements for result in found):
         _fail("nothing was measured", FAILED)
-
-
-@contextlib.contextmanager
-def _progress(name: str) -> Generator[Progress]:
-    """Say on standard error what is going on, where somebody looks."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda text: None
-        return
-    with console.status(name) as status:
-        yield lambda text: status.update(f"{name}: {escape(text)}")
 
 
 @app.command("list")
@@ -175,6 +164,7 @@ def _fail(text: str, code: int) -> NoReturn:
     raise typer.Exit(code)
 
 
+app.command("tune")(tune)
 _add(ALL, "All scenarios, one after the other.", scenarios.SCENARIOS)
 for _name in scenarios.SCENARIOS:
     _add(_name, scenarios.load(_name).question, [_name])

@@ -146,6 +146,8 @@ class Result(Struct, frozen=True, kw_only=True):
         took_s: the whole run.
         parameters: the scenario's.
         notes: what a reader has to know besides, a sentence each.
+        recommended: what `tune` would change: values as written in a configuration, by table and key; "caller" is for the
+            programs that call.
     """
 
     schema: int = SCHEMA
@@ -159,6 +161,7 @@ class Result(Struct, frozen=True, kw_only=True):
     comparisons: list[Comparison] = field(default_factory=list[Comparison])
     skipped: list[Skipped] = field(default_factory=list[Skipped])
     notes: list[str] = field(default_factory=list[str])
+    recommended: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
 
 
 class ResultError(ValueError):

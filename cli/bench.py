@@ -19,4 +19,4 @@ SETTINGS = {"ignore_unknown_options": True, "allow_extra_args": True, "help_opti
 def bench(context: typer.Context) -> None:
     """Measure maitred beside its peers, on this machine: `maitred bench --help`."""
     suite: Any = importlib.import_module("maitred.benchmarks.command")
-    suite.app(args=context.args, prog_name="maitred bench")
+    suite.app(args=context.args, prog_name="maitred bench", obj=context.obj)

@@ -141,6 +141,7 @@ def running(
     size: int = 1,
     timeout_s: float = 30.0,
     broker: dict[str, Any] | None = None,
+    ready_timeout_s: float = READY_TIMEOUT_S,
     **pools: Service | str | Pool,
 ) -> Generator[House]:
     """Start a broker and its pools, wait until they are ready, and end them afterwards.
@@ -150,6 +151,7 @@ def running(
         size: its workers.
         timeout_s: its requests' time, where they bring none.
         broker: more of the broker's settings (`maitred.broker.settings`), by name.
+        ready_timeout_s: within this all workers have to be there.
         pools: further pools by name; a `Pool` where there is more to say than its service.
 
     Raises:
@@ -164,7 +166,7 @@ def running(
     with tempfile.TemporaryDirectory(prefix="maitred-") as directory:
         house = House(Path(directory), wanted, broker or {})
         try:
-            house.wait_ready()
+            house.wait_ready(ready_timeout_s)
             yield house
         finally:
             house.close()

@@ -111,6 +111,10 @@ class Report:
             return f"it has no {setup.transport}"
         return subject.skip_reason()
 
+    def describe(self, subject: str, note: SubjectNote) -> None:
+        """Record what a subject is that was not started here."""
+        self._subjects.setdefault(subject, note)
+
     def skip(self, subject: str, reason: str) -> None:
         """Record that a subject was not measured; the first reason stays."""
         self._skipped.setdefault(subject, Skipped(subject, reason))
