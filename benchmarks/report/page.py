@@ -31,6 +31,12 @@ PERCENTILES = (0.0, 50.0, 90.0, 99.0, 99.9, 99.99, 99.999)
 TIMES = ("p50 µs", "p90 µs", "p99 µs", "p99.9 µs", "max µs", "n")
 """Columns of a distribution."""
 
+FEWEST_PLOTTED = 20
+"""Values of a distribution that is worth a line; below, its table says all there is."""
+
+AS_LINES = ("part", "tried")
+"""Settings whose values share a plot."""
+
 MAX_PLOTS = 12
 """Plots of latency for one scenario; settings beyond are in its table."""
 
@@ -163,21 +169,31 @@ def _trend(measurements: Sequence[Measurement], across: str, figure: str) -> lis
 
 def _percentile_charts(result: Result, hues: dict[str, int]) -> Iterator[str]:
     good = [it for it in result.measurements if it.latency is not None and not it.void]
-    differing = varying(it.setting for it in good)
+    good = [it for it in good if it.latency is not None and it.latency.count >= FEWEST_PLOTTED]
+    differing = [name for name in varying(it.setting for it in good) if name not in AS_LINES]
     for text, group in itertools.islice(_grouped(good, differing), MAX_PLOTS):
+        named_ = {_line_name(it): it for it in group}
+        own = hues if set(named_) <= set(hues) else {name: number_ for number_, name in enumerate(named_)}
         series = [
-            Series(it.subject, [(_nines(p), us) for p, us in it.latency.curve if p < 100], hues[it.subject])
-            for it in group
+            Series(name, [(_nines(p), us) for p, us in it.latency.curve if p < 100], own[name])
+            for name, it in named_.items()
             if it.latency is not None
         ]
         last = max((x for line in series for x, _ in line.points), default=0.0)
         ticks = [Tick(_nines(p), f"{p:g} %") for p in PERCENTILES if _nines(p) <= last + 0.01]
         if last > 0:
-            yield _legend([line.name for line in series], hues)
+            yield _legend([line.name for line in series], own)
             yield _figure(
                 svg.curves(series, ticks, across="percentile", up="µs"),
                 ", ".join(filter(None, ("latency by percentile", text))),
             )
+
+
+def _line_name(measurement: Measurement) -> str:
+    """Of a line of a plot: the subject, and what else is a line of its own."""
+    return ", ".join(
+        [measurement.subject, *(str(measurement.setting[it]) for it in AS_LINES if it in measurement.setting)]
+    )
 
 
 def _nines(percent: float) -> float:

@@ -65,7 +65,7 @@ def _settings(result: Result) -> list[dict[str, str | int | float]]:
 def _table(*columns: str, left: int = 1) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for number_, name in enumerate(columns):
-        table.add_column(name, justify="left" if number_ < left else "right", overflow="fold")
+        table.add_column(name, justify="left" if number_ < left else "right", overflow="fold", no_wrap=name == "FAILED")
     return table
 
 

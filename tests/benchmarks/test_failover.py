@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any, cast
 
 import pytest
+from msgspec.structs import replace
 
 from maitred.benchmarks.method.load import Flow
 from maitred.benchmarks.method.timeline import Ended
 from maitred.benchmarks.method.warmup import WarmUp
-from maitred.benchmarks.results import Measurement
+from maitred.benchmarks.report.page import render
+from maitred.benchmarks.results import Measurement, Result
 from maitred.benchmarks.scenarios import failover
 from maitred.benchmarks.scenarios.failover import Killed
 from maitred.benchmarks.scenarios.killing import Kill, kill_worker
@@ -71,6 +73,13 @@ def test_a_kill_costs_one_request_or_none_where_they_may_run_twice() -> None:
         assert count(rows[idempotent, "kill to next success"]) == 2
         assert count(rows[idempotent, "kill to all workers there"]) == 2
         assert rows[idempotent, "requests before"].values["goodput_per_s"] > 0
+    assert "maitred, requests before" in render([longer(found)])  # all parts in one plot
+
+
+def longer(found: Result) -> Result:
+    """The same, as if it had lasted long enough to be plotted."""
+    rows = [replace(it, latency=replace(it.latency, count=100)) for it in found.measurements if it.latency is not None]
+    return replace(found, measurements=rows)
 
 
 def count(row: Measurement) -> int:
