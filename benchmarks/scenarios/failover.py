@@ -98,7 +98,9 @@ def run(subjects: Sequence[Subject], parameters: Parameters, progress: Progress)
                     if isinstance(it, RunningMaitred) and isinstance(caller, SyncCaller):
                         _measure(report, name, it, caller, workers, parameters)
                     else:
-                        report.skip(name, "nothing replaces its workers, or its requests cannot be watched one by one")
+                        ours = isinstance(it, RunningMaitred)
+                        report.skip(name, "take --ours maitred: only its requests are watched one by one" if ours
+                                    else "nothing replaces its workers")  # fmt: skip
                 finally:
                     caller.close()
     return report.result()
