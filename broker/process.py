@@ -76,7 +76,7 @@ def run(settings: BrokerSettings, on_ready: Callable[[Bound], object] = lambda _
             )
             version = metadata.version("maitred")
             claimed.publish(Connection(os.getpid(), bound.clients, bound.workers, time.time(), version))
-            host = Host()
+            host = Host(settings.busy_poll_s)
             return host.run(_serve, host, settings, clients, workers, logger, lambda: on_ready(bound), directory)
         finally:
             context.destroy()

@@ -25,6 +25,7 @@ class BrokerSettings(Struct, frozen=True, forbid_unknown_fields=True):
         run_dir: directory of the lock, the `ipc://` sockets and the connection file; None: the default one.
         pools: what can be called.
         routing: pattern of a command's name → pool; the first match wins.
+        busy_poll_s: how long to look for the next message before going to sleep.
         receive_batch: messages taken from one side before the other's turn.
         high_water_mark: messages queued for one peer, each way.
         io_threads: libzmq's.
@@ -41,6 +42,7 @@ class BrokerSettings(Struct, frozen=True, forbid_unknown_fields=True):
     heartbeat_liveness: int = 3
     drain_timeout_s: float = 30.0
     max_message_bytes: int = limits.MAX_MESSAGE_BYTES
+    busy_poll_s: float = 0.0003
     receive_batch: int = DEFAULT_BATCH
     high_water_mark: int = DEFAULT_HWM
     io_threads: int = 1

@@ -25,6 +25,7 @@ def of_broker(config: Config, log_level: str, log_format: str, *, parent: int | 
         heartbeat_liveness=it.heartbeat_liveness,
         drain_timeout_s=it.drain_timeout_s,
         max_message_bytes=it.max_message_bytes,
+        busy_poll_s=it.busy_poll_s,
         receive_batch=it.receive_batch,
         high_water_mark=it.high_water_mark,
         io_threads=it.io_threads,

@@ -8,6 +8,17 @@ Why: a wake-up of trio's own loop (re-arming the descriptor, epoll, deadlines, r
 with all processes on one core, medians, one request outstanding: `zmq_proxy` 125 µs, this 122 µs, the same forwarding by
 a trio task 186 µs.
 
+**Awake or asleep.** Where the next message comes within some tenths of a millisecond, going to sleep costs more than the
+wait: the core halts, is woken by another one, and finds its caches cold. So the loop looks again and again for
+`busy_poll_s` before it sleeps, but only
+
+- after a message from a side after which the next one is usually that soon (`WORTH_IT`): not where tasks take
+  milliseconds, and not where little goes on;
+- while nobody else wants the core: it yields before each look, and sleeps at once when another thread took the offer.
+
+One request outstanding, TCP, 2 cores, medians: asleep at once 430 µs, so 270 µs, `zmq_proxy` 263 µs. With 64 outstanding
+there is always a message, and no difference; nor in the latency beside 1 to 4 processes that compute, beyond the noise.
+
 Trio's guest mode is public API: its blocking wait happens in a thread of trio's, which posts its turns to this loop.
 Callbacks run outside any task; they may use trio's synchronous functions (`Event.set`, a scope's deadline), as there
 is only one thread that runs them and trio alike.
@@ -15,8 +26,10 @@ is only one thread that runs them and trio alike.
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, Unpack
 
 import trio
@@ -36,20 +49,46 @@ __all__ = ["Host", "HostedPump"]
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
+WORTH_IT = 0.75
+"""Share of the last waits, after a message from the same socket, that were short enough: from here on it stays awake."""
+
+WEIGHT = 1 / 8
+"""Of the last wait in that share: a change of load is followed within some ten messages."""
+
+TAKEN_S = 50e-6
+"""A look that took so long had another thread run in between: this core is wanted."""
+
 _POLLIN = int(zmq.POLLIN)
 _FOR_EVER_MS, _NOT_AT_ALL_MS = -1, 0
 
 
-class Host:
-    """Runs one trio program and, between its turns, the sockets of the pumps it made. Used once."""
+class _Place:
+    """A socket that is served: whose, which, and how often the next message came soon after one of its."""
 
-    def __init__(self) -> None:
+    __slots__ = ("index", "pump", "soon")
+
+    def __init__(self, pump: HostedPump | None, index: int) -> None:
+        self.pump = pump
+        self.index = index
+        self.soon = 0.0
+
+
+class Host:
+    """Runs one trio program and, between its turns, the sockets of the pumps it made. Used once.
+
+    Args:
+        busy_poll_s: how long to look for the next message before going to sleep; 0: not at all.
+    """
+
+    def __init__(self, busy_poll_s: float = 0.0) -> None:
+        self._busy_poll_s = busy_poll_s
         self._posted: deque[Callable[[], object]] = deque()
         self._wake = Wake()
         self._asleep = False
         self._outcome: Outcome[Any] | None = None
         self._items: list[tuple[Any, int]] = [(self._wake.fileno(), _POLLIN)]
-        self._owners: dict[Any, tuple[HostedPump, int]] = {}
+        self._places: dict[Any, _Place] = {}
+        self._last = _Place(None, 0)
 
     def run(self, async_function: Callable[[Unpack[Ts]], Awaitable[T]], *args: *Ts) -> T:
         """What `trio.run` does: returns or raises what the function does. Signals reach trio as they do there."""
@@ -80,28 +119,51 @@ class Host:
         """Serve a pump's sockets from now on."""
         for index, socket in enumerate(sockets):
             self._items.append((socket, _POLLIN))
-            self._owners[socket] = (pump, index)
+            self._places[socket] = _Place(pump, index)
 
     def remove(self, sockets: Sequence[zmq.Socket[bytes]]) -> None:
         """Serve these no more. Repeatable."""
         for socket in sockets:
-            if self._owners.pop(socket, None) is not None:
+            if self._places.pop(socket, None) is not None:
                 self._items.remove((socket, _POLLIN))
 
     def _turn(self) -> None:
         posted = self._posted
         for _ in range(len(posted)):  # not those that they post: messages get their turn
             posted.popleft()()
-        self._asleep = True
-        ready = zmq_poll(self._items, _NOT_AT_ALL_MS if posted or self._outcome else _FOR_EVER_MS)
-        self._asleep = False
-        for item, _ in ready:
-            owner = self._owners.get(item)
-            if owner is not None:
-                pump, index = owner
-                pump.receive(index)
+        for item, _ in zmq_poll(self._items, _NOT_AT_ALL_MS) if posted or self._outcome else self._wait():
+            place = self._places.get(item)
+            if place is not None and place.pump is not None:
+                self._last = place
+                place.pump.receive(place.index)
             elif self._wake.raised:
                 self._wake.clear()
+
+    def _wait(self) -> list[tuple[Any, int]]:
+        """Wait until a socket has something, or a thread posted: awake where that pays, then asleep."""
+        began, last = perf_counter(), self._last
+        ready = zmq_poll(self._items, _NOT_AT_ALL_MS)
+        if not ready and last.soon >= WORTH_IT:
+            ready = self._look_awhile(began)
+        if not ready:
+            self._asleep = True
+            ready = zmq_poll(self._items, _NOT_AT_ALL_MS if self._posted else _FOR_EVER_MS)
+            self._asleep = False
+        was_soon = perf_counter() - began <= self._busy_poll_s
+        last.soon += WEIGHT * (was_soon - last.soon)
+        return ready
+
+    def _look_awhile(self, began: float) -> list[tuple[Any, int]]:
+        now, end = began, began + self._busy_poll_s
+        while now < end and not self._posted:
+            os.sched_yield()
+            if ready := zmq_poll(self._items, _NOT_AT_ALL_MS):
+                return ready
+            before, now = now, perf_counter()
+            if now - before > TAKEN_S:
+                self._last.soon = 0.0
+                break
+        return []
 
     def _post(self, function: Callable[[], object]) -> None:
         """From any thread. Appended before it is asked who sleeps; `_turn` asks the other way round."""

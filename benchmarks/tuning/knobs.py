@@ -35,7 +35,7 @@ class Knob(Struct, frozen=True):
 
     field: str
     place: Place
-    values: tuple[int | str, ...]
+    values: tuple[float | str, ...]
     from_bytes: int = 0
 
     @property
@@ -67,6 +67,7 @@ AMBIGUOUS = ("gc_threshold",)
 KNOBS = (
     Knob("transport", "caller", ("ipc", "tcp")),
     Knob("prefetch", "pool", (31, 4, 0, 15)),
+    Knob("busy_poll_s", "broker", (0.0, 0.001, 0.0003)),
     Knob("receive_batch", "broker", (256, 16, 64)),
     Knob("high_water_mark", "broker", (256, 1000, 64)),
     Knob("io_threads", "broker", (2, 1)),

@@ -21,8 +21,8 @@ DEFAULT_WORKERS = 2
 
 DEFAULT_PAYLOAD_BYTES = 128
 
-OF_THE_BROKER = ("heartbeat_interval_s", "heartbeat_liveness", "max_message_bytes", "receive_batch", "high_water_mark",
-                 "io_threads", "gc_threshold")  # fmt: skip
+OF_THE_BROKER = ("heartbeat_interval_s", "heartbeat_liveness", "max_message_bytes", "busy_poll_s", "receive_batch",
+                 "high_water_mark", "io_threads", "gc_threshold")  # fmt: skip
 OF_THE_AGENT = ("prefetch", "slots", "gc_threshold", "out_of_band_bytes", "start_method", "threads_per_worker",
                 "startup_timeout_s")  # fmt: skip
 """What is taken over from a configuration. The rest (addresses, time-outs, queues) has no part in how long a call takes."""

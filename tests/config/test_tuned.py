@@ -36,12 +36,13 @@ def test_the_file_s_defaults_are_the_libraries_own(tmp_path: Path) -> None:
     broker, pool = config.broker, config.pools["general"]
     assert (broker.receive_batch, broker.high_water_mark, broker.io_threads) == (DEFAULT_BATCH, DEFAULT_HWM, 1)
     assert (broker.gc_threshold, pool.gc_threshold) == (None, None)
+    assert settings.of_broker(config, "info", "text", parent=None).busy_poll_s == broker.busy_poll_s == 0.0003
     assert pool.out_of_band_bytes == limits.OUT_OF_BAND_BYTES
 
 
 def test_what_the_file_says_is_what_processes_are_told(tmp_path: Path) -> None:
     (tmp_path / "maitred.toml").write_text(
-        "[broker]\nreceive_batch = 8\nhigh_water_mark = 9\nio_threads = 2\ngc_threshold = 0\n"
+        '[broker]\nbusy_poll = "50us"\nreceive_batch = 8\nhigh_water_mark = 9\nio_threads = 2\ngc_threshold = 0\n'
         '[pools.general]\nadapter = "maitred.worker.adapters.general:service"\ngc_threshold = 10\nout_of_band = "2KiB"\n'
         '[routing]\n"*" = "general"\n'
     )
@@ -49,6 +50,7 @@ def test_what_the_file_says_is_what_processes_are_told(tmp_path: Path) -> None:
     broker = settings.of_broker(config, "info", "text", parent=None)
     agent = settings.of_agent(config, "general", "tcp://127.0.0.1:1", None, parent=None)
     assert (broker.receive_batch, broker.high_water_mark, broker.io_threads, broker.gc_threshold) == (8, 9, 2, 0)
+    assert broker.busy_poll_s == pytest.approx(50e-6)
     assert (agent.gc_threshold, agent.out_of_band_bytes) == (10, 2048)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from itertools import pairwise
 
 import pytest
@@ -17,9 +18,9 @@ WITHIN_S = 5.0
 WITHIN_MS = 5000
 
 
-def made(make):
+def made(make, **options):
     """Make a pump and a program, and run it beside the pump; returns what it returned. Both are made inside trio."""
-    host = Host()
+    host = Host(**options)
 
     async def main():
         pump, program = make(host)
@@ -36,7 +37,8 @@ def made(make):
     return host.run(main)
 
 
-def test_it_forwards_between_sockets_and_trio_waits_meanwhile(make_pair):
+@pytest.mark.parametrize("busy_poll_s", [0.0, 0.0003])
+def test_it_forwards_between_sockets_and_trio_waits_meanwhile(make_pair, busy_poll_s):
     clients, workers = make_pair(), make_pair()
 
     def make(host):
@@ -55,7 +57,7 @@ def test_it_forwards_between_sockets_and_trio_waits_meanwhile(make_pair):
         pump = host.pump([clients.router, workers.router], forward)
         return pump, ask
 
-    assert made(make) == "done"
+    assert made(make, busy_poll_s=busy_poll_s) == "done"
 
 
 def test_what_arrived_before_and_a_burst_are_handed_on_in_order(pair):
@@ -233,3 +235,42 @@ def test_a_cancelled_run_keeps_what_it_did_not_hand_on(pair):
 
     host.run(main)
     assert seen == [b"between"]
+
+
+@pytest.mark.slow
+def test_it_looks_awhile_where_messages_come_soon_and_sleeps_where_none_does(make_pair, start_echo):
+    pair, looks = make_pair(), []
+
+    def make(host):
+        seen = 0
+
+        def ask_again(_index, _frames):
+            nonlocal seen
+            seen += 1
+            if seen < 200:
+                pump.send(0, [echo, b"again"])
+            else:
+                asked.set()
+
+        def count(began):
+            looks.append(began)
+            return look(began)
+
+        async def program():
+            pump.send(0, [echo, b"first"])
+            await asked.wait()
+            awake = len(looks)
+            before = time.process_time()
+            await trio.sleep(0.2)
+            return awake, time.process_time() - before
+
+        look, host._look_awhile = host._look_awhile, count
+        asked, pump = trio.Event(), host.pump([pair.router], ask_again)
+        return pump, program
+
+    start_echo("dealer", pair.endpoint)
+    assert pair.router.poll(WITHIN_MS)
+    echo = pair.router.recv_multipart()[0]
+    awake, idle_cpu_s = made(make, busy_poll_s=0.01)
+    assert awake > 20  # of 200 answers that came within 10 ms, each after a look that found nothing
+    assert idle_cpu_s < 0.1
