@@ -37,6 +37,7 @@ class Maitred:
         broker: more of the broker's settings, by name.
         pool: more of the agent's settings, by name.
         max_queue: the pool's.
+        always: connected so whatever the run's transport is.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Maitred:
     broker: dict[str, Any] = field(default_factory=dict[str, Any])
     pool: dict[str, Any] = field(default_factory=dict[str, Any])
     max_queue: int = 1000
+    always: Transport | None = None
     transports: tuple[Transport, ...] = ("tcp", "ipc")
     carries_arrays: bool = True
     has_streams: bool = True
@@ -52,7 +54,8 @@ class Maitred:
     def description(self) -> str:
         """See `Subject`."""
         kind = {"sync": "Client", "trio": "AsyncClient under trio", "asyncio": "AsyncClient under asyncio"}[self.client]
-        return f"broker between {kind} and workers; the workers of the same host are connected by ipc, as always"
+        way = f", which is connected by {self.always} whatever the run's transport is" if self.always else ""
+        return f"broker between {kind}{way} and workers, which are connected by ipc as always on one host"
 
     def skip_reason(self) -> str | None:
         """It is always there."""
@@ -67,7 +70,7 @@ class Maitred:
         """See `Subject`."""
         pool = Pool(ADAPTER, size=setup.workers, settings=self.pool, timeout_s=600.0, max_queue=self.max_queue)
         with running(pool, broker=self.broker) as house:
-            yield RunningMaitred(house, self.client, setup.transport)
+            yield RunningMaitred(house, self.client, self.always or setup.transport)
 
 
 class RunningMaitred:
@@ -171,5 +174,6 @@ def _arguments(payload: Payload, task_s: float) -> dict[str, Any]:
 
 
 synchronous = Maitred("maitred", "sync")
+local = Maitred("maitred-ipc", "sync", always="ipc")
 asynchronous = Maitred("maitred-async", "trio")
 asyncio = Maitred("maitred-asyncio", "asyncio")

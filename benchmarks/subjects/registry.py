@@ -13,10 +13,11 @@ _HERE = "maitred.benchmarks.subjects"
 
 OURS = {
     "maitred": f"{_HERE}.maitred_:synchronous",
+    "maitred-ipc": f"{_HERE}.maitred_:local",
     "maitred-async": f"{_HERE}.maitred_:asynchronous",
     "maitred-asyncio": f"{_HERE}.maitred_:asyncio",
 }
-"""Maitred by its clients: "module:attribute", as for the peers."""
+"""Maitred by its clients: "module:attribute", as for the peers. `maitred-ipc` is what `Client()` finds on its own host."""
 
 FLOOR = ("zmq-proxy", "zmq-direct")
 """Peers that need nothing but pyzmq; measured where no others were asked for. The first one is the baseline."""
