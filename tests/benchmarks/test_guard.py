@@ -9,28 +9,27 @@ from __future__ import annotations
 
 import pytest
 
-from maitred.benchmarks.report.words import noise_of
 from maitred.benchmarks.results import Comparison, Result
 from maitred.benchmarks.scenarios import latency, throughput
 from maitred.benchmarks.subjects.registry import chosen
 
 pytestmark = pytest.mark.slow
 
-MAX_P50_RATIO = 2.5
-"""Of a round trip, one outstanding, to zmq_proxy's: 1.8 to 2.1 when this was written, on 2 cores."""
+MAX_P50_RATIO = 2.0
+"""Of a round trip, one outstanding, to zmq_proxy's: 1.2 to 1.4 when this was written, on 2 cores."""
 
-MIN_THROUGHPUT_RATIO = 0.02
-"""Of no-ops, 64 outstanding, to zmq_proxy's: 0.05 to 0.13 when this was written, on 2 cores."""
+MIN_THROUGHPUT_RATIO = 0.25
+"""Of no-ops, 64 outstanding, to zmq_proxy's under the same client: 0.5 to 0.7 when this was written, on 2 cores."""
 
 MAX_NOISE = 0.25
 """The baseline differs from itself by at most this share, or nothing can be said."""
 
 
-def judged(result: Result, figure: str) -> Comparison:
-    """The ratio of maitred to the proxy; skips where the proxy's to itself is no ratio of 1."""
-    (found,) = [it for it in result.comparisons if it.figure == figure and not it.is_noise]
-    noise = noise_of(found, result.comparisons)
-    assert noise is not None
+def judged(result: Result, figure: str, subject: str, baseline: str) -> Comparison:
+    """The ratio of two subjects; skips where zmq_proxy's to itself is no ratio of 1."""
+    ratios = [it for it in result.comparisons if it.figure == figure]
+    (found,) = [it for it in ratios if (it.subject, it.baseline) == (subject, baseline)]
+    (noise,) = [it for it in ratios if it.is_noise]
     worst = max(noise.high - 1, 1 - noise.low)
     if worst > MAX_NOISE:
         pytest.skip(f"this machine is too noisy just now: zmq_proxy differs from itself by {worst:.0%}")
@@ -39,11 +38,13 @@ def judged(result: Result, figure: str) -> Comparison:
 
 def test_a_round_trip_costs_so_many_times_a_proxys() -> None:
     parameters = latency.Parameters(rounds=12, requests=150)
-    found = judged(latency.run(chosen("maitred", "zmq-proxy"), parameters, lambda _: None), "p50")
+    result = latency.run(chosen("maitred", "zmq-proxy"), parameters, lambda _: None)
+    found = judged(result, "p50", "maitred", "zmq-proxy")
     assert found.low <= MAX_P50_RATIO, found
 
 
 def test_pipelined_requests_get_through_at_a_share_of_a_proxys_rate() -> None:
     parameters = throughput.Parameters(rounds=6, outstanding=(64,), seconds=0.2)
-    found = judged(throughput.run(chosen("maitred-async", "zmq-proxy"), parameters, lambda _: None), "throughput")
+    result = throughput.run(chosen("maitred-async", "zmq-proxy,zmq-proxy-async"), parameters, lambda _: None)
+    found = judged(result, "throughput", "maitred-async", "zmq-proxy-async")
     assert found.high >= MIN_THROUGHPUT_RATIO, found
