@@ -15,7 +15,7 @@ from maitred.benchmarks.method.environment import environment
 from maitred.benchmarks.method.load import Flow, Load
 from maitred.benchmarks.method.pairs import Rounds, take_turns
 from maitred.benchmarks.method.recorder import Durations, merged
-from maitred.benchmarks.method.statistics import is_late, latency, p50_us, p99_us, void_reason
+from maitred.benchmarks.method.statistics import compare, is_late, latency, p50_us, p99_us, void_reason
 from maitred.benchmarks.method.warmup import WarmUp
 from maitred.benchmarks.results import Comparison, Measurement, Result, Setting, Skipped, SubjectNote
 from maitred.benchmarks.subjects.protocol import Caller, Running, Setup, StartError, Subject, Transport
@@ -85,7 +85,13 @@ class Report:
     @contextlib.contextmanager
     def callers(self, subjects: Sequence[Subject], setup: Setup, warm_up: Load) -> Generator[dict[str, Caller]]:
         """Start subjects and connect a caller to each; all are warmed up with this load."""
-        with self.started(subjects, setup) as running, contextlib.ExitStack() as stack:
+        with self.started(subjects, setup) as running, self.connected(running, warm_up) as callers:
+            yield callers
+
+    @contextlib.contextmanager
+    def connected(self, running: Mapping[str, Running], warm_up: Load) -> Generator[dict[str, Caller]]:
+        """Connect a caller to each of those that run; all are warmed up with this load."""
+        with contextlib.ExitStack() as stack:
             callers = {name: it.caller() for name, it in running.items()}
             for caller in callers.values():
                 stack.callback(caller.close)
@@ -208,6 +214,14 @@ class Report:
     ) -> None:
         """Compare one figure of these subjects, or all, with a baseline; None is the rounds' own, with its noise floor."""
         self.comparisons += rounds.comparisons(figure, of, setting, baseline=baseline, subjects=subjects)
+
+    def compare_pairs(
+        self, figure: str, subject: str, baseline: str, setting: Setting, pairs: Sequence[tuple[float, float]]
+    ) -> None:
+        """Compare figures that were not taken from flows: (subject's, baseline's), one pair for each round."""
+        found = compare(figure, subject, baseline, setting, pairs)
+        if found is not None:
+            self.comparisons.append(found)
 
     def result(self) -> Result:
         """The run is over."""

@@ -13,7 +13,7 @@ from maitred.benchmarks.scenarios.common import Parameters, Runner
 
 __all__ = ["SCENARIOS", "Scenario", "UnknownScenario", "load", "parameters"]
 
-SCENARIOS = ("latency", "rate", "throughput", "payload", "stream", "saturation", "failover", "startup", "memory")
+SCENARIOS = ("latency", "rate", "throughput", "cpu", "payload", "stream", "saturation", "failover", "startup", "memory")
 """In the order in which `all` runs them; each is a module beside this one."""
 
 DEFAULT_OURS = "maitred"

@@ -73,7 +73,8 @@ class Hosted:
         with house() as here:
             hosting = Hosting(self.start_it, setup, str(here.directory))
             try:
-                yield RunningHosted(self._started(here, hosting))
+                started = self._started(here, hosting)
+                yield RunningHosted(started, here.processes["caller"].pid)
             finally:
                 for process in here.processes.values():
                     _stop(process)
@@ -88,8 +89,9 @@ class Hosted:
 class RunningHosted:
     """See `Running`."""
 
-    def __init__(self, hosting: Hosting) -> None:
+    def __init__(self, hosting: Hosting, caller_pid: int) -> None:
         self._hosting = hosting
+        self._caller_pid = caller_pid
 
     def caller(self) -> HostedCaller:
         """See `Running`."""
@@ -98,7 +100,7 @@ class RunningHosted:
     @property
     def processes(self) -> Mapping[str, int]:
         """See `Running`."""
-        return self._hosting.processes
+        return {"caller": self._caller_pid, **self._hosting.processes}
 
 
 class HostedCaller:
