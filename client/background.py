@@ -130,7 +130,9 @@ class Background:
 
     def _serve(self, link: Link) -> None:
         while not self._closing.raised:
-            self._wake.clear()
+            if link.woken:
+                link.woken = False
+                self._wake.clear()
             now = time.monotonic()
             while self._resting and self._resting[0][0] <= now:
                 self._orders.appendleft(heapq.heappop(self._resting)[2])

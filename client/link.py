@@ -47,6 +47,7 @@ class Link:
         exchange: the requests and who waits for them.
         thread: the thread that may use it.
         intact: whether it can still be used: no message was cut, and it is not closed.
+        woken: set when a wait ended by what `also_wake` named; whoever clears that clears this.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Link:
         self._closing = closing
         self._at_once = at_once
         self.intact = True
+        self.woken = False
         self._socket = dealer(context)
         self._inbox = Inbox(self._socket)
         self._reading, self._both = zmq.Poller(), zmq.Poller()
@@ -74,7 +76,7 @@ class Link:
         self._to_close = [None]
 
     def also_wake(self, wake: Wake) -> None:
-        """Have `wait` end when this is set. Whoever sets it has it cleared."""
+        """Have `wait` end when this is set; it ends at once until whoever asked for it clears it."""
         for poller in (self._reading, self._both):
             poller.register(wake.fileno(), zmq.POLLIN)
 
@@ -114,7 +116,9 @@ class Link:
         end = min(until, due)
         pause_ms = None if end == math.inf else max(0, int((end - now) * 1000) + 1)
         for which, flags in poller.poll(pause_ms):
-            if which is self._socket and flags & _POLLIN:
+            if which is not self._socket:
+                self.woken = True
+            elif flags & _POLLIN:
                 self._receive()
         now = time.monotonic()
         if now >= due:

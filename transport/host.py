@@ -142,7 +142,7 @@ class Host:
             if place is not None and place.pump is not None:
                 self._last = place
                 place.pump.receive(place.index)
-            elif self._wake.raised:
+            else:
                 self._wake.clear()
 
     def _wait(self) -> list[tuple[Any, int]]:

@@ -33,12 +33,13 @@ class Wake:
                 os.write(self._in, b"w")
 
     def clear(self) -> None:
-        """Sleep again. Look afterwards at what there is to do, not before."""
-        if self.raised:
-            with contextlib.suppress(BlockingIOError):
-                os.read(self._out, 512)
-            # Last: whoever sets it between the two lines writes nothing, and is seen by the look that follows.
-            self.raised = False
+        """Sleep again. To be called where the descriptor was found readable; look afterwards at what there is to do."""
+        # Whatever `raised` says: a setter may have raised it, been overtaken by a clear, and written only then. Its byte
+        # would keep the descriptor readable for good if it were left.
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._out, 512)
+        # Last: whoever sets it between the two lines writes nothing, and is seen by the look that follows.
+        self.raised = False
 
     def __del__(self) -> None:
         with contextlib.suppress(AttributeError):  # where it was not even made
