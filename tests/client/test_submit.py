@@ -253,8 +253,10 @@ def test_an_error_of_a_map_comes_in_its_place(client: Client) -> None:
 
 
 def test_closing_a_map_stops_what_is_under_way(site: Any, client: Client) -> None:
+    started = len(site.started)
     results = client.map(POOL, "maybe", [{}, {"hang": True}, {"hang": True}])
     assert next(results) == {}
+    site.wait(lambda: len(site.started) == started + 3)  # what has not left yet is not sent at all
     before = len(site.cancelled)
     results.close()
     site.wait(lambda: len(site.cancelled) == before + 2)
