@@ -23,8 +23,8 @@ __all__ = ["Connections", "allow_descriptors"]
 ANSWER_TIMEOUT_MS = 10_000
 """Within this each greeting has to be answered."""
 
-AT_ONCE = 32
-"""Messages sent before their answers are taken: half of the high-water mark."""
+AT_ONCE = 16
+"""Messages sent before their answers are taken: a quarter of the high-water mark, as libzmq learns of room in halves."""
 
 DESCRIPTORS = 3
 """Of each connection in this process: its TCP socket, its mailbox, and one to spare."""
