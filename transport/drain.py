@@ -162,10 +162,14 @@ class Drain:
         self._settled[index] = False
         try:
             send_message(self._sockets[index], frames)
-            self._messages_out += 1
-        finally:
-            if not self._pumping:
-                self.touched(index)
+        except BaseException:
+            # Not by `touched`: its kick would have the owner tell those who wait for room, who would try again at once.
+            if not self._pumping and not self._closed:
+                self._look_again(index)
+            raise
+        self._messages_out += 1
+        if not self._pumping:
+            self.touched(index)
 
     def touched(self, index: int) -> None:
         """Tell that socket number `index` was called from outside (a send, an option): wake the owner if need be.
@@ -179,6 +183,10 @@ class Drain:
             self._readiness.kick()
             return
         self._touched = True
+        self._look_again(index)
+
+    def _look_again(self, index: int) -> None:
+        """Settle a socket that was called from outside, or have the owner look."""
         if not self._settle_one(index):
             self._readiness.kick()
 

@@ -157,8 +157,9 @@ class Host:
             self._asleep = True
             ready = zmq_poll(self._items, _NOT_AT_ALL_MS if self._posted else _FOR_EVER_MS)
             self._asleep = False
-        was_soon = perf_counter() - began <= self._busy_poll_s
-        last.soon += WEIGHT * (was_soon - last.soon)
+        if ready and ready[0][0] is not self._items[0][0]:  # a message ended it, and no thread's post
+            was_soon = perf_counter() - began <= self._busy_poll_s
+            last.soon += WEIGHT * (was_soon - last.soon)
         return ready
 
     def _look_awhile(self, began: float) -> list[tuple[Any, int]]:
@@ -204,22 +205,30 @@ class HostedPump:
         self._batch = batch
         self._ended = trio.Event()
         self._error: BaseException | None = None
+        self._running = False
         self._closed = False
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Have messages received until `close` is called, or this is cancelled. Cancelling it cuts no message.
 
         Raises:
-            Exception: whatever a callback raised.
+            RuntimeError: it runs already.
+            Exception: whatever a callback raised, also where it is cancelled just then.
         """
+        if self._running:
+            raise RuntimeError("these sockets are being received from already, by another task")
+        task_status.started()
+        if self._closed:
+            return
+        self._running = True
         self._host.add(self, self._sockets)
         try:
-            task_status.started()
             await self._ended.wait()
         finally:
+            self._running = False
             self._host.remove(self._sockets)
-        if self._error is not None:
-            raise self._error
+            if self._error is not None:
+                raise self._error
 
     def send(self, index: int, frames: Sequence[OutFrame]) -> None:
         """Send one message whole, or not at all, on socket number `index`; never blocks. In the host's thread.
@@ -246,7 +255,10 @@ class HostedPump:
         take, look = self._inboxes[index].receive, self._looks[index]
         try:
             for taken in range(1, self._batch + 1):
-                message = take()
+                try:
+                    message = take()
+                except zmq.Again:
+                    return
                 if type(message) is list:
                     self._on_message(index, message)
                 elif message is None:
@@ -257,8 +269,6 @@ class HostedPump:
                 # In a burst asking each time would nearly double the cost of a message; see `drain`.
                 if self._closed or (taken <= ASK_FIRST and not zmq_poll(look, _NOT_AT_ALL_MS)):
                     return
-        except zmq.Again:
-            return
         except BaseException as error:
             self._error = error
             self._host.remove(self._sockets)

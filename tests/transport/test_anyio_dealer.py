@@ -199,3 +199,24 @@ def test_an_exception_of_the_callback_ends_the_loop_with_it(pair, backend):
         owner.close()
 
     anyio.run(main, backend=backend)
+
+
+@both
+@pytest.mark.slow
+def test_senders_that_wait_for_a_connection_do_not_wake_each_other_for_ever(context, backend):
+    async def main():
+        owner = AnyioDealer(dealer(context))
+
+        async def send():
+            with pytest.raises(WouldBlock):
+                await owner.send([b"x"], timeout_s=0.3)
+
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(owner.receive_loop, lambda _: None)
+            async with anyio.create_task_group() as senders:
+                for _ in range(3):
+                    senders.start_soon(send)
+            assert owner.statistics().wakeups < 100
+            owner.close()
+
+    anyio.run(main, backend=backend)

@@ -1,8 +1,9 @@
-"""The context's I/O threads: scheduled as asked for."""
+"""The context's I/O threads: scheduled as asked for, where that may be asked for."""
 
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -25,3 +26,32 @@ def test_io_threads_do_not_push_their_senders_aside() -> None:
         assert os.sched_getscheduler(0) == os.SCHED_OTHER
     finally:
         context.term()
+
+
+REFUSED = """
+import os, sys
+import zmq
+from maitred.transport import context as module
+
+def refuse(*_):
+    raise PermissionError
+
+if sys.argv[1] == "refused":
+    os.sched_setscheduler = refuse
+else:
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+context = module.new_context()
+context.socket(zmq.DEALER).close(linger=0)
+for thread in os.listdir("/proc/self/task"):
+    if "/IO/" in open(f"/proc/self/task/{thread}/comm").read():
+        print(os.sched_getscheduler(int(thread)))
+context.term()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has SCHED_BATCH")
+@pytest.mark.parametrize(("why", "policy"), [("refused", os.SCHED_OTHER), ("idle", os.SCHED_IDLE)])
+def test_where_it_may_not_be_asked_for_the_policy_is_left_alone(why: str, policy: int) -> None:
+    done = subprocess.run([sys.executable, "-c", REFUSED, why], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [str(policy)]

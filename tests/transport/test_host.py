@@ -10,6 +10,7 @@ from itertools import pairwise
 
 import pytest
 import trio
+import zmq
 
 from maitred.transport.errors import HostUnreachable, SocketClosed, WouldBlock
 from maitred.transport.host import Host
@@ -274,3 +275,53 @@ def test_it_looks_awhile_where_messages_come_soon_and_sleeps_where_none_does(mak
     awake, idle_cpu_s = made(make, busy_poll_s=0.01)
     assert awake > 20  # of 200 answers that came within 10 ms, each after a look that found nothing
     assert idle_cpu_s < 0.1
+
+
+def test_a_callbacks_exception_is_not_lost_in_a_cancelled_run(pair):
+    host = Host()
+    pair.dealer.send(b"x")
+
+    async def main():
+        with trio.CancelScope() as scope:
+
+            def fail(_index, _frames):
+                scope.cancel()
+                raise LookupError("of the callback")
+
+            pump = host.pump([pair.router], fail)
+            try:
+                await pump.run()
+            finally:
+                pump.close()
+
+    with pytest.raises(LookupError, match="of the callback"):
+        host.run(main)
+
+
+def test_a_callbacks_own_zmq_error_is_not_taken_for_an_empty_queue(pair):
+    pair.dealer.send(b"x")
+
+    def make(host):
+        def fail(_index, _frames):
+            raise zmq.Again
+
+        return host.pump([pair.router], fail), trio.sleep_forever
+
+    with pytest.raises(ExceptionGroup) as caught:
+        made(make)
+    assert caught.group_contains(zmq.Again)
+
+
+def test_it_runs_once_at_a_time_and_not_after_its_end(pair):
+    host = Host()
+
+    async def main():
+        pump = host.pump([pair.router], lambda *_: None)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(pump.run)
+            with pytest.raises(RuntimeError, match="already"):
+                await pump.run()
+            pump.close()
+        await pump.run()
+
+    host.run(main)

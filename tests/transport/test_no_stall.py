@@ -123,6 +123,9 @@ class ForgetfulPump(Pump):
     def touched(self, index):
         pass
 
+    def _look_again(self, index):
+        pass
+
 
 @pytest.mark.slow
 async def test_the_pump_never_stalls(table):
