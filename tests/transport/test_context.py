@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,15 +14,21 @@ import zmq
 from maitred.transport.context import new_context
 
 
+def is_io(thread: str) -> bool:
+    return "/IO/" in Path(f"/proc/self/task/{thread}/comm").read_text()
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has SCHED_BATCH")
 def test_io_threads_do_not_push_their_senders_aside() -> None:
     before = set(os.listdir("/proc/self/task"))
     context = new_context(io_threads=2)
     try:
         context.socket(zmq.DEALER).close(linger=0)  # the first one starts the threads
-        started = set(os.listdir("/proc/self/task")) - before
-        names = {Path(f"/proc/self/task/{thread}/comm").read_text().strip(): int(thread) for thread in started}
-        policies = [os.sched_getscheduler(thread) for name, thread in names.items() if "IO" in name]
+        give_up = time.monotonic() + 5
+        policies: list[int] = []
+        while len(policies) < 2 and time.monotonic() < give_up:  # each names itself after it was scheduled
+            started = [thread for thread in os.listdir("/proc/self/task") if thread not in before]
+            policies = [os.sched_getscheduler(int(thread)) for thread in started if is_io(thread)]
         assert policies == [os.SCHED_BATCH] * 2
         assert os.sched_getscheduler(0) == os.SCHED_OTHER
     finally:
@@ -42,6 +49,8 @@ else:
     os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 context = module.new_context()
 context.socket(zmq.DEALER).close(linger=0)
+while sum("/IO/" in open(f"/proc/self/task/{thread}/comm").read() for thread in os.listdir("/proc/self/task")) < 1:
+    pass
 for thread in os.listdir("/proc/self/task"):
     if "/IO/" in open(f"/proc/self/task/{thread}/comm").read():
         print(os.sched_getscheduler(int(thread)))
