@@ -1,4 +1,4 @@
-"""A process's ZeroMQ context, with the one option that its threads need. Made after any fork; imports no event loop."""
+"""A process's ZeroMQ context, and how its threads are scheduled. Made after any fork; imports no event loop."""
 
 from __future__ import annotations
 
@@ -8,26 +8,34 @@ from functools import cache
 
 import zmq
 
-__all__ = ["new_context"]
+__all__ = ["SCHEDULING", "new_context"]
+
+SCHEDULING = "MAITRED_IO_SCHEDULING"
+"""The environment variable: "batch", or "normal", which is the default."""
 
 
 def new_context(io_threads: int = 1) -> zmq.Context[zmq.Socket[bytes]]:
     """Make a context.
 
-    Its I/O threads run under SCHED_BATCH (Linux; no privilege needed): a thread that wakes does not push aside the one
-    that woke it. Otherwise, where cores are few, each message that is sent has the I/O thread take over the sender's core
-    for that one message; so it sends what has gathered meanwhile. An idle core takes it as soon as before. Measured on 2
-    cores, no-op requests, 64 outstanding: 209 µs of processor time each without, 117 with, 8,700 and 15,200 in a second;
-    one outstanding, and beside 1 to 4 processes that compute: no difference beyond the noise.
+    With MAITRED_IO_SCHEDULING=batch its I/O threads run under SCHED_BATCH (Linux; no privilege needed): a thread that wakes
+    does not push aside the one that woke it, so an I/O thread sends what has gathered and not one message at a time.
+    Measured on 2 cores, no-op requests, 64 outstanding: 8,800 and 15,000 in a second. It is not the default, because it
+    waits for any other thread too: beside processes that compute on every core a call took 8 to 16 ms instead of 0.6.
 
-    Only where the process runs under the usual policy and may change it: whoever gave it another one has a reason, and
-    libzmq ends the process where the system refuses (a sandbox, SCHED_IDLE without the privilege to leave it).
+    It is not asked for where the process has a policy of its own or may not change it (a sandbox): libzmq would end the
+    process.
 
     Args:
         io_threads: libzmq's; one moves about a gigabyte in a second.
+
+    Raises:
+        ValueError: the variable says something else.
     """
+    wanted = os.environ.get(SCHEDULING, "normal")
+    if wanted not in ("normal", "batch"):
+        raise ValueError(f"{SCHEDULING} is {wanted!r}; accepted: normal, batch")
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads)
-    if _may_be_batch():
+    if wanted == "batch" and _may_be_batch():
         context.set(zmq.THREAD_SCHED_POLICY, os.SCHED_BATCH)
     return context
 

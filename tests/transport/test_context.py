@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import zmq
 
-from maitred.transport.context import new_context
+from maitred.transport.context import SCHEDULING, new_context
 
 
 def is_io(thread: str) -> bool:
@@ -19,7 +19,8 @@ def is_io(thread: str) -> bool:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has SCHED_BATCH")
-def test_io_threads_do_not_push_their_senders_aside() -> None:
+def test_io_threads_do_not_push_their_senders_aside_where_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SCHEDULING, "batch")
     before = set(os.listdir("/proc/self/task"))
     context = new_context(io_threads=2)
     try:
@@ -45,7 +46,7 @@ def refuse(*_):
 
 if sys.argv[1] == "refused":
     os.sched_setscheduler = refuse
-else:
+elif sys.argv[1] == "idle":
     os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 context = module.new_context()
 context.socket(zmq.DEALER).close(linger=0)
@@ -60,7 +61,18 @@ context.term()
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has SCHED_BATCH")
-@pytest.mark.parametrize(("why", "policy"), [("refused", os.SCHED_OTHER), ("idle", os.SCHED_IDLE)])
+@pytest.mark.parametrize(
+    ("why", "policy"), [("refused", os.SCHED_OTHER), ("idle", os.SCHED_IDLE), ("default", os.SCHED_OTHER)]
+)
 def test_where_it_may_not_be_asked_for_the_policy_is_left_alone(why: str, policy: int) -> None:
-    done = subprocess.run([sys.executable, "-c", REFUSED, why], capture_output=True, text=True, check=True)
+    environment = {**os.environ, SCHEDULING: "normal" if why == "default" else "batch"}
+    done = subprocess.run(
+        [sys.executable, "-c", REFUSED, why], capture_output=True, text=True, check=True, env=environment
+    )
     assert done.stdout.split() == [str(policy)]
+
+
+def test_another_word_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SCHEDULING, "fast")
+    with pytest.raises(ValueError, match="accepted: normal, batch"):
+        new_context()
