@@ -6,7 +6,6 @@ has sent exactly one terminal answer, or knows that the client is gone.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ import msgspec
 from maitred.broker.core.model import Client, Key, Pool, Request, Worker
 from maitred.broker.core.prefetch import LOOK_INTERVAL_S, UNKNOWN_S, smooth_round_trip
 from maitred.broker.core.state import State
+from maitred.broker.core.words import describe, nearest
 from maitred.protocol import limits, messages
 from maitred.protocol.errors import Code
 
@@ -66,7 +66,7 @@ class Requests:
             pools = sorted(self._state.pools)
             asked = f"no pool {name!r}" if name is not None else f"no route for the command {message.command!r}"
             text = f"{asked}; there are: {', '.join(pools) or 'none'}"
-            details = {"pool": name, "pools": pools, "nearest": _nearest(name or "", pools)}
+            details = {"pool": name, "pools": pools, "nearest": nearest(name or "", pools)}
             self._state.refuse(client.peer, message.id, Code.UNKNOWN_POOL, text, details)
         return pool
 
@@ -99,10 +99,10 @@ class Requests:
         return True
 
     def _unknown_command(self, client: Client, message: messages.Request, pool: Pool, commands: list[str]) -> None:
-        nearest = _nearest(message.command, commands)
-        hint = f"; did you mean {nearest!r}?" if nearest else "."
+        near = nearest(message.command, commands)
+        hint = f"; did you mean {near!r}?" if near else "."
         text = f"pool {pool.name!r} has no command {message.command!r}{hint} It has: {', '.join(commands)}"
-        details = {"pool": pool.name, "command": message.command, "commands": commands, "nearest": nearest}
+        details = {"pool": pool.name, "command": message.command, "commands": commands, "nearest": near}
         self._state.refuse(client.peer, message.id, Code.UNKNOWN_COMMAND, text[:4096], details)
 
     def _unavailable(self, client: Client, request_id: int, pool: Pool, reason: str, text: str) -> None:
@@ -387,17 +387,3 @@ class Requests:
         party = self._state.parties.get(request.peer)
         if isinstance(party, Client):
             party.waiting.pop(request.key[1], None)
-
-
-def describe(certificate: messages.Certificate) -> str:
-    """One sentence of a death certificate."""
-    words = certificate.cause
-    if certificate.signal is not None:
-        words += f" {certificate.signal}"
-    elif certificate.exit_code is not None:
-        words += f", exit code {certificate.exit_code}"
-    return words
-
-
-def _nearest(name: str, known: list[str]) -> str | None:
-    return next(iter(difflib.get_close_matches(name, known, 1)), None)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from maitred.broker.core.effects import Peer
 from maitred.broker.core.model import Agent, Key, Pool, Request, Starting, Worker
-from maitred.broker.core.requests import Requests, describe
+from maitred.broker.core.requests import Requests
 from maitred.broker.core.state import Control, State
+from maitred.broker.core.words import describe
 from maitred.protocol import messages
 from maitred.protocol.errors import Code
 
