@@ -26,8 +26,9 @@ from typing import TypeAlias
 
 import zmq
 from zmq.backend import Socket as BackendSocket
+from zmq.backend import zmq_poll
 
-from maitred.transport.errors import HostUnreachable, SocketClosed, TransportError, WouldBlock
+from maitred.transport.errors import HostUnreachable, SocketClosed, WouldBlock
 
 __all__ = [
     "DEFAULT_MAX_FRAMES",
@@ -59,6 +60,8 @@ DEFAULT_MAX_FRAMES = 64
 DISCARD_FRAMES = 4096
 """Frames of an over-long message thrown away before other work gets its turn (about 2 ms)."""
 
+_FULL = "the queue is full or nobody is connected"
+_POLLOUT = int(zmq.POLLOUT)
 _NOBLOCK = int(zmq.NOBLOCK)
 _NOBLOCK_MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
 _recv = BackendSocket.recv
@@ -158,8 +161,25 @@ def send_message(socket: zmq.Socket[bytes], frames: Sequence[OutFrame]) -> None:
         SocketClosed: the socket is closed.
         TypeError, ValueError: a frame is no buffer, or there is none; nothing was sent.
     """
-    left = len(frames)
     _check(frames)
+    try:
+        _send_all(socket, frames)
+    except _RefusedAtOnce:
+        # libzmq hears of room that a reader has made at most once a millisecond while it only sends: after a look it has.
+        if not zmq_poll([(socket, _POLLOUT)], 0):
+            raise WouldBlock(_FULL) from None
+        try:
+            _send_all(socket, frames)
+        except _RefusedAtOnce:
+            raise WouldBlock(_FULL) from None
+
+
+class _RefusedAtOnce(Exception):
+    """Not even the first frame was taken."""
+
+
+def _send_all(socket: zmq.Socket[bytes], frames: Sequence[OutFrame]) -> None:
+    left = len(frames)
     try:
         for frame in frames:
             left -= 1
@@ -183,13 +203,15 @@ def _check(frames: Sequence[OutFrame]) -> None:
 
 def _explained(
     socket: zmq.Socket[bytes], frames: Sequence[OutFrame], left: int, error: zmq.ZMQError
-) -> TransportError | zmq.ZMQError:
+) -> Exception:
     if error.errno == errno.EHOSTUNREACH:
         return HostUnreachable("no peer with this routing id is connected")
     if error.errno == errno.EAGAIN:
-        if left and left < len(frames) - 1:
+        if left == len(frames) - 1:
+            return _RefusedAtOnce()
+        if left:
             _finish_dropped(socket, left)
-        return WouldBlock("the queue is full or nobody is connected")
+        return WouldBlock(_FULL)
     if error.errno in (zmq.ENOTSOCK, zmq.ETERM):
         return SocketClosed("the socket is closed")
     return error
