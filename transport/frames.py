@@ -201,9 +201,7 @@ def _check(frames: Sequence[OutFrame]) -> None:
             raise TypeError(f"a frame is bytes, a buffer or a zmq.Frame, not {type(frame).__name__}")
 
 
-def _explained(
-    socket: zmq.Socket[bytes], frames: Sequence[OutFrame], left: int, error: zmq.ZMQError
-) -> Exception:
+def _explained(socket: zmq.Socket[bytes], frames: Sequence[OutFrame], left: int, error: zmq.ZMQError) -> Exception:
     if error.errno == errno.EHOSTUNREACH:
         return HostUnreachable("no peer with this routing id is connected")
     if error.errno == errno.EAGAIN:
