@@ -188,7 +188,7 @@ class ClientConnection:
             case messages.Stranger():
                 self._on_stranger(now)
                 return []
-            case messages.Heartbeat() | messages.Bye():
+            case messages.Heartbeat() | messages.Bye() | messages.Pressure():
                 return []
 
     def _on_error(self, message: messages.Error, body: Sequence[Any]) -> list[Event]:

@@ -43,3 +43,10 @@ OUT_OF_BAND_BYTES: Final = 32 * 1024
 
 MAX_ARRAY_DIMENSIONS: Final = 32
 """What NumPy 1.x allows; a shape is read before its data, so it needs a bound."""
+
+INTERRUPT_AFTER_S: Final = 0.1
+"""A function that was told to stop by its flag has so long to do it by itself, before an exception is raised in it. The
+pool's `kill_grace` begins then."""
+
+MAX_RETRY_AFTER_S: Final = 30.0
+"""The longest wait that a refused caller is told: what is further away is not known well enough."""

@@ -30,6 +30,18 @@ Window = Annotated[int, Meta(ge=0, le=limits.MAX_WINDOW_PARTS)]
 Seconds = Annotated[float, Meta(ge=0, le=limits.MAX_TIMEOUT_S)]
 Key = tuple[Id128, RequestId]
 
+LOW, NORMAL, HIGH = range(3)
+Priority = Annotated[int, Meta(ge=LOW, le=HIGH)]
+"""Of a request; see `PRIORITIES` for the words."""
+
+PRIORITIES = {"low": LOW, "normal": NORMAL, "high": HIGH}
+
+LEVEL_OK, LEVEL_HIGH, LEVEL_FULL = range(3)
+Level = Annotated[int, Meta(ge=LEVEL_OK, le=LEVEL_FULL)]
+"""How full a pool is; see `LEVELS` for the words. It rises and falls with hysteresis."""
+
+LEVELS = ("ok", "high", "full")
+
 
 class Message(Struct, frozen=True, array_like=True):
     """Base of all messages: a msgpack array whose first element is the type's number."""
@@ -50,12 +62,16 @@ class Bye(Message, frozen=True, tag=2):
 
 
 class Hello(Message, frozen=True, tag=10):
-    """First message of a client's connection. Several connections of one process carry the same client id."""
+    """First message of a client's connection. Several connections of one process carry the same client id.
+
+    `name` is what the application calls itself: the broker's configuration gives shares and limits by it.
+    """
 
     client: Id128
     software: Text = ""
     host: Text = ""
     pid: Count = 0
+    name: Text = ""
 
 
 class Request(Message, frozen=True, tag=11):
@@ -64,6 +80,7 @@ class Request(Message, frozen=True, tag=11):
     `pool` None: the broker chooses by its routing table. `timeout` is what is left of the caller's time in seconds, so
     that clocks need not agree; None takes the pool's. `window` is how many parts the client can take now; 0 asks for no
     parts at all. `idempotent` overrides what the command declared; `attempts` (0: the pool's) bounds the runs in all.
+    `ticket` is the one that an earlier refusal gave: a place was kept for whoever comes back with it (0: none).
     """
 
     id: RequestId
@@ -73,6 +90,8 @@ class Request(Message, frozen=True, tag=11):
     window: Window = 0
     idempotent: bool | None = None
     attempts: Annotated[int, Meta(ge=0, le=100)] = 0
+    priority: Priority = NORMAL
+    ticket: Count = 0
 
 
 class Cancel(Message, frozen=True, tag=12):
@@ -89,10 +108,25 @@ class Grant(Message, frozen=True, tag=13):
 
 
 class Query(Message, frozen=True, tag=14):
-    """Ask the broker about itself: "pools", "workers" or "broker". Answered by REPLY or ERROR."""
+    """Ask the broker about itself: "pools", "workers", "requests", "quarantine" or "broker". Answered by REPLY or ERROR."""
 
     id: RequestId
     what: Name
+
+
+class Watch(Message, frozen=True, tag=15):
+    """Tell me how full this pool is: PRESSURE now and at each change of its level, until CANCEL with this id."""
+
+    id: RequestId
+    pool: Name
+
+
+class Operate(Message, frozen=True, tag=16):
+    """Do this to the broker: "cancel" a request, "release" a quarantined one. Answered by REPLY or ERROR."""
+
+    id: RequestId
+    verb: Name
+    target: Text
 
 
 # --- broker to client --------------------------------------------------------------------------------------------
@@ -121,36 +155,55 @@ class Part(Message, frozen=True, tag=21):
 
 
 class Reply(Message, frozen=True, tag=22):
-    """The terminal answer of a request that worked; the body is its result."""
+    """The terminal answer of a request that worked; the body is its result. `level`: how full its pool is."""
 
     id: RequestId
     attempt: Attempt = 1
+    level: Level = LEVEL_OK
 
 
 class Error(Message, frozen=True, tag=23):
     """The terminal answer of one that did not: a code, a sentence; the body is a map of details.
 
-    Id -1 speaks of the connection rather than of a request: the peer broke the protocol.
+    Id -1 speaks of the connection rather than of a request: the peer broke the protocol. `level` as in REPLY.
     """
 
     id: Annotated[int, Meta(ge=-1, le=2**63 - 1)]
     code: Name
     message: Text
+    level: Level = LEVEL_OK
 
 
 class Stranger(Message, frozen=True, tag=24):
     """I do not know you: say HELLO, REGISTER, ATTACH or AGENT (again). What you just sent was not acted upon."""
 
 
+class Pressure(Message, frozen=True, tag=25):
+    """How full a pool is, for who watches it. `retry_after` in seconds: when a request refused now would find room."""
+
+    id: RequestId
+    pool: Name
+    level: Level
+    queued: Count
+    capacity: Count
+    retry_after: Seconds | None = None
+
+
 # --- worker to broker --------------------------------------------------------------------------------------------
 
 
 class CommandInfo(Struct, frozen=True, array_like=True):
-    """What the broker has to know of a command."""
+    """What the broker has to know of a command.
+
+    `batch` requests of it may be run as one; after a batch of several, a smaller one waits up to `max_wait` seconds for
+    more.
+    """
 
     name: Name
     idempotent: bool = False
     streams: bool = False
+    batch: Annotated[int, Meta(ge=1, le=limits.MAX_SLOTS)] = 1
+    max_wait: Seconds = 0.0
 
 
 class Register(Message, frozen=True, tag=30):
@@ -158,7 +211,8 @@ class Register(Message, frozen=True, tag=30):
 
     `slots` run at a time; `prefetch` more it may hold, as many as the broker sees fit. `token` binds its second connection
     (ATTACH) to this one. `holds` names the requests it has not answered yet: empty
-    at first, not so when it registers again after a broken connection or with a restarted broker.
+    at first, not so when it registers again after a broken connection or with a restarted broker. `clock` names its
+    monotonic clock, where other processes read the same one (on Linux, the boot): deadlines are told by it then.
     """
 
     worker: Id128
@@ -171,6 +225,7 @@ class Register(Message, frozen=True, tag=30):
     software: Text = ""
     holds: Annotated[list[Key], Meta(max_length=limits.MAX_SLOTS)] = []
     prefetch: Annotated[int, Meta(ge=0, le=limits.MAX_SLOTS)] = 0
+    clock: Text = ""
 
 
 class Attach(Message, frozen=True, tag=31):
@@ -233,7 +288,11 @@ class Returned(Message, frozen=True, tag=37):
 
 
 class Dispatch(Message, frozen=True, tag=40):
-    """Run this; the body is the client's own, byte for byte. `timeout` is what is left in seconds."""
+    """Run this; the body is the client's own, byte for byte. `timeout` is what is left in seconds.
+
+    `due` is the same as a time of the worker's clock, where the broker reads it too (0: it does not): what lay in a queue
+    on its way is not begun late. `more` requests follow directly, to be run as one batch with this one.
+    """
 
     client: Id128
     id: RequestId
@@ -241,10 +300,15 @@ class Dispatch(Message, frozen=True, tag=40):
     command: Name
     timeout: Seconds
     window: Window = 0
+    due: Annotated[float, Meta(ge=0)] = 0.0
+    more: Annotated[int, Meta(ge=0, le=limits.MAX_SLOTS)] = 0
 
 
 class WorkerCancel(Message, frozen=True, tag=41):
-    """Tell the function to stop, because of "cancelled", "deadline", "client_lost" or "draining" (of the broker)."""
+    """Tell the function to stop, because of "cancelled", "deadline", "client_lost", "operator" or "draining".
+
+    First by a flag; INTERRUPT_AFTER_S later, where it still runs, by an exception raised in it.
+    """
 
     client: Id128
     id: RequestId
@@ -332,13 +396,18 @@ class Degraded(Message, frozen=True, tag=54):
 
 
 class Fence(Message, frozen=True, tag=55):
-    """Kill this worker, it has gone silent; DIED answers."""
+    """Kill this worker; DIED answers. `cause` goes into its certificate.
+
+    With `only`, it is killed for what it does and not for its silence: nothing is done unless it runs that request.
+    """
 
     worker: Id128
+    cause: Name = "heartbeat"
+    only: Key | None = None
 
 
-FromClient = Hello | Request | Cancel | Grant | Query | Heartbeat | Bye
-ToClient = Welcome | Part | Reply | Error | Stranger | Heartbeat | Bye
+FromClient = Hello | Request | Cancel | Grant | Query | Watch | Operate | Heartbeat | Bye
+ToClient = Welcome | Part | Reply | Error | Stranger | Pressure | Heartbeat | Bye
 FromWorker = (
     Register
     | Attach

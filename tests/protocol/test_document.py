@@ -100,7 +100,9 @@ def default(field: inspect.Field) -> str:
     if field.required:
         return "-"
     value = field.default_factory() if field.default is msgspec.NODEFAULT else field.default
-    words = {"None": "nil", "False": "false", "True": "true", "''": '""'}
+    words = {"None": "nil", "False": "false", "True": "true"}
+    if isinstance(value, str):
+        return f'"{value}"'
     return words.get(repr(value)) or (f"{value:g}" if isinstance(value, int | float) else repr(value))
 
 
