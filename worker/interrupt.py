@@ -9,8 +9,8 @@ only in the application's own frames: neither before the function has begun nor 
 lost, the next request never hit), nor in maitred's code that the function has called, whose locks and sockets must stay
 whole. There it does nothing, and whoever knocked knocks again.
 
-An armed window costs 0.25 us a call, 0.15 us of it for passing the arguments on (timeit, one core of a shared server,
-CPython 3.11).
+An armed window costs 0.3 us a call: 0.15 us for passing the arguments on, 0.1 us for binding what is armed, and 0.05 us for
+arming and disarming (timeit, one core of a shared server, CPython 3.11).
 """
 
 from __future__ import annotations
