@@ -99,11 +99,11 @@ class Batch:
 
     # --- what came of it ---
 
-    def results(self, value: Any, ran_s: float) -> list[Answer]:
+    def results(self, value: object, ran_s: float) -> list[Answer]:
         """Give each his element of the function's result."""
         wanted = len(self.runs)
         if not isinstance(value, list | tuple):
-            return self.failures(_mismatch(wanted, name_of_type(cast("type", type(value)))), ran_s)
+            return self.failures(_mismatch(wanted, name_of_type(type(value))), ran_s)
         elements = cast("Sequence[Any]", value)
         if len(elements) != wanted:
             return self.failures(_mismatch(wanted, f"of {len(elements)}"), ran_s)
