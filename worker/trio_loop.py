@@ -134,6 +134,7 @@ class TrioLoop:
             self._waiting.extend(self._gathering.rest())
             self._taken.extend(self._take() for _ in range(len(self._waiting)))
             self._nursery.start_soon(self._register)
+            self._begin_more()
 
     async def _register(self) -> None:
         while not await self._send(self._connection.register(), wait=False):  # noqa: ASYNC110 - only time will tell

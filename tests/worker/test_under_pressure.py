@@ -172,6 +172,7 @@ class Broker:
                 case messages.Register():
                     self.register, self._requests = message, peer
                     self._send(peer, messages.Welcome(bytes(16), 1.0, 3, 1 << 20))
+                    return message, None
                 case messages.Attach():
                     self._control = peer
                     self._send(peer, messages.Welcome(bytes(16), 1.0, 3, 1 << 20))
@@ -195,6 +196,18 @@ class Broker:
 
     def cancel(self, number: int, reason: str = "cancelled") -> None:
         self._send(self._control, messages.WorkerCancel(CLIENT, number, reason))
+
+    def stranger(self) -> None:
+        """Have it register again, and wait for that."""
+        self.register = None
+        self._send(self._requests, messages.Stranger())
+        while self.register is None:
+            self.receive()
+
+    def recall(self, number: int) -> None:
+        """Have it give a request back, and wait for that."""
+        self._send(self._control, messages.Recall(CLIENT, number, 1))
+        assert self.receive()[0] == messages.Returned(CLIENT, number, 1)
 
     def answers(self, count: int) -> dict[int, Any]:
         """So many answers: values, and of errors (code, details, text)."""
@@ -415,6 +428,31 @@ class TestBatches:
             broker.dispatch(1, "embed", some("a")[0], more=2)
             broker.dispatch(2, "embed", some("bb")[0], more=1)
             assert broker.answers(2) == {1: 1, 2: 2}
+
+        run(loop, service, script, slots=slots)
+
+    def test_that_were_cut_by_a_broken_connection_are_held_and_run(
+        self, loop: str, service: Service, slots: int
+    ) -> None:
+        def script(broker: Broker) -> None:
+            broker.dispatch(1, "embed", some("a")[0], more=2)
+            broker.dispatch(2, "embed", some("bb")[0], more=1)
+            broker.stranger()
+            assert broker.answers(2) == {1: 1, 2: 2}
+            assert broker.register is not None
+            assert set(broker.register.holds) <= {(CLIENT, 1), (CLIENT, 2)}
+            assert log == [["a", "bb"]]
+
+        run(loop, service, script, slots=slots)
+
+    def test_are_recalled_one_by_one_while_they_gather(self, loop: str, service: Service, slots: int) -> None:
+        def script(broker: Broker) -> None:
+            broker.dispatch(1, "embed", some("a")[0], more=2)
+            broker.dispatch(2, "embed", some("bb")[0], more=1)
+            broker.recall(1)
+            broker.dispatch(3, "embed", some("ccc")[0])
+            assert broker.answers(2) == {2: 2, 3: 3}
+            assert log == [["bb", "ccc"]]
 
         run(loop, service, script, slots=slots)
 
