@@ -156,6 +156,7 @@ class Broker:
         self._socket = socket
         self.register: messages.Register | None = None
         self._requests = self._control = b""
+        self._early: list[tuple[messages.FromWorker, Any]] = []
 
     def meet(self) -> None:
         """Welcome both connections."""
@@ -163,9 +164,11 @@ class Broker:
             self.receive()
 
     def receive(self) -> tuple[messages.FromWorker, Any]:
-        """The next message that says something of a request."""
+        """The next message but signs of life."""
+        end = time.monotonic() + PATIENCE_S
         while True:
-            assert self._socket.poll(PATIENCE_S * 1000), "the worker said nothing"
+            left_ms = max(0, int((end - time.monotonic()) * 1000))
+            assert self._socket.poll(left_ms), "the worker said nothing"
             peer, *rest = self._socket.recv_multipart()
             message, body = frames.from_worker.decode(rest)
             match message:
@@ -202,7 +205,7 @@ class Broker:
         self.register = None
         self._send(self._requests, messages.Stranger())
         while self.register is None:
-            self.receive()
+            self._early.append(self.receive())  # it answers what it has, meanwhile
 
     def recall(self, number: int) -> None:
         """Have it give a request back, and wait for that."""
@@ -213,7 +216,7 @@ class Broker:
         """So many answers: values, and of errors (code, details, text)."""
         found: dict[int, Any] = {}
         while len(found) < count:
-            message, body = self.receive()
+            message, body = self._early.pop() if self._early else self.receive()
             if isinstance(message, messages.WorkerReply):
                 found[message.id] = body
             elif isinstance(message, messages.WorkerError):
