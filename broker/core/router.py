@@ -111,6 +111,13 @@ class BrokerCore:
                 pass
         return self._effects()
 
+    def hung_up(self, peer: Peer, now: float) -> list[Effect]:
+        """A client's connection has ended. Workers and agents are told of by agents, or by silence."""
+        party = self.state.parties.get(peer)
+        if isinstance(party, Client):
+            self._clients.lose(party, "its connection has ended", now)
+        return self._effects()
+
     def drain(self, now: float) -> list[Effect]:
         """Admit nothing more; answer `unavailable` to what will not get done in time, wait for the rest."""
         budget = self.state.settings.drain_timeout_s
@@ -297,3 +304,4 @@ def _check_worker(worker: Worker) -> None:
     assert all(batch.left == count for batch, count in batches.items())
     assert worker.surplus == sum(count - 1 for count in batches.values())
     assert all(key in worker.abandoned for key in worker.stuck)
+    assert not any(request and request.body for request in worker.abandoned.values())
