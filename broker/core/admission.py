@@ -44,9 +44,13 @@ class Admission:
         if not self._is_served(client, message, size, body, pool):
             return
         timeout = pool.settings.timeout_s if message.timeout is None else message.timeout
-        if not self._has_room(client, message, size, pool, timeout, now):
+        easy = self._is_at_ease(pool, size)
+        identity = client.identity
+        if not (easy and identity.max_in_flight is None) and not self._has_room(
+            client, message, size, pool, timeout, now
+        ):
             return
-        request = Request(key, client.peer, client.identity, pool, message.command, body, size)
+        request = Request(key, client.peer, identity, pool, message.command, body, size)
         self._state.admitted += 1
         request.admitted = self._state.admitted
         request.received_at = now
@@ -56,10 +60,10 @@ class Admission:
         request.idempotent = message.idempotent
         request.attempts = message.attempts or pool.settings.max_attempts
         enter(self._state, client, request)
-        identity = client.identity
-        identity.retries = min(identity.retries + RETRY_SHARE, MAX_RETRIES)
+        if identity.retries < MAX_RETRIES:
+            identity.retries += RETRY_SHARE
         self._dispatcher.enqueue(request, now)
-        if not pool.at_ease:
+        if not easy:
             judge(self._state, pool, now)
 
     # --- whether it is served at all ---
@@ -122,6 +126,17 @@ class Admission:
         )
 
     # --- whether there is room ---
+
+    def _is_at_ease(self, pool: Pool, size: int) -> bool:
+        """Whether nothing waits and all bounds are far: nearly always, and then nothing else has to be asked."""
+        state = self._state
+        return (
+            not pool.queue
+            and pool.held + 1 < pool.busy_from
+            and pool.size + size < pool.size_from
+            and state.size + size < state.settings.max_queued_bytes
+            and not pool.outside
+        )
 
     def _has_room(
         self, client: Client, message: messages.Request, size: int, pool: Pool, timeout: float, now: float

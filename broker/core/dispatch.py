@@ -69,7 +69,7 @@ class Dispatcher:
         load = worker.load
         request.alone = not load
         enter_worker(request, worker, expected_s, now)
-        if worker.load > max(load, worker.slots):
+        if load >= worker.slots and (request.batch is None or request.batch.entered == 1):
             self._watch(worker, now)
         request.pool.ready.place(worker)
         client_id, request_id = request.key

@@ -91,15 +91,6 @@ class Pool:
             return fill
         return max(fill, len(self.queue) / rate / it.timeout_s)
 
-    @property
-    def at_ease(self) -> bool:
-        """Whether it is far from all bounds, by a look that costs next to nothing."""
-        queued = len(self.queue)
-        if queued + self.held >= self.busy_from or self.size >= self.size_from:
-            return False
-        rate = self.completions.rate if queued else None
-        return not rate or queued < HIGH_FROM * rate * self.settings.timeout_s
-
     def catalogue(self) -> None:
         """Gather what its workers announce. Call when one of them comes, goes, or announces something else."""
         self.commands = {name: info for worker in self.workers.values() for name, info in worker.commands.items()}

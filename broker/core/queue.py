@@ -152,6 +152,9 @@ class Queue:
 
     __slots__ = ("_bands", "_size", "by_command")
 
+    def __bool__(self) -> bool:
+        return self._size > 0
+
     def __init__(self) -> None:
         self._bands = tuple(Band() for _ in PRIORITIES)
         self._size = 0
