@@ -15,6 +15,7 @@ import trio
 import zmq
 from broker_peers import POOL, id128, settings
 from msgspec.structs import replace
+from scripted_broker import Answers, ScriptedBroker, echo
 
 from maitred.broker.core.settings import CoreSettings, PoolSettings
 from maitred.broker.shell import Shell
@@ -188,3 +189,16 @@ def make_site() -> Iterator[Callable[..., Site]]:
 def client(site: Site) -> Iterator[Client]:
     with Client(site.clients) as client:
         yield client
+
+
+@pytest.fixture
+def make_broker() -> Iterator[Callable[..., ScriptedBroker]]:
+    made: list[ScriptedBroker] = []
+
+    def make(answers: Answers = echo) -> ScriptedBroker:
+        made.append(ScriptedBroker(free_endpoint(), answers))
+        return made[-1]
+
+    yield make
+    for broker in made:
+        broker.close()
