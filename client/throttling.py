@@ -10,11 +10,14 @@ probability
 so that about K requests are sent for each one that is accepted: K = 2 lets through as many as would be refused, to hear of
 better times soon; a lower K saves more. What is rejected here counts as asked.
 
-A request counts as accepted until it is refused, which takes a round trip: a pool of long requests is no full one.
+A request counts as accepted until it is refused, which takes a round trip: a pool of long requests is no full one. And one
+each second is sent in any case: after a time in which all was refused, the rule alone would let nearly nothing through for
+the rest of the window, and nobody would learn that there is room.
 """
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 from collections import deque
@@ -22,7 +25,7 @@ from collections.abc import Callable
 
 from maitred.client.errors import PoolSaturated
 
-__all__ = ["BUCKET_S", "WINDOW_S", "Throttle", "Throttling"]
+__all__ = ["BUCKET_S", "PROBE_INTERVAL_S", "WINDOW_S", "Throttle", "Throttling"]
 
 WINDOW_S = 120.0
 """What is older than this is forgotten."""
@@ -30,6 +33,9 @@ WINDOW_S = 120.0
 BUCKET_S = 2.0
 """The window moves in steps of this."""
 
+
+PROBE_INTERVAL_S = 1.0
+"""Whoever asks when nothing was sent for so long, has it sent."""
 
 MAX_THROTTLES = 1024
 """Pools, or commands, that a client minds; the one it has known longest is forgotten for the next."""
@@ -58,11 +64,14 @@ class Throttle:
         self._buckets: deque[_Bucket] = deque()
         self._requests = 0
         self._accepts = 0
+        self._sent_at = -math.inf
 
     def ask(self, now: float, kept: bool = False) -> bool:
         """Whether to send a request; it is counted. A place was `kept` for it: it is sent in any case."""
         bucket = self._bucket(now)
-        sent = kept or self._draw() >= self.probability(now)
+        sent = kept or now >= self._sent_at + PROBE_INTERVAL_S or self._draw() >= self.probability(now)
+        if sent:
+            self._sent_at = now
         self._add(bucket, requests=1, accepts=int(sent))
         return sent
 
