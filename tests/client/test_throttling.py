@@ -1,4 +1,4 @@
-"""Adaptive throttling: the rule against a list of all that happened, what it does to a stream of calls, and real clients."""
+"""Adaptive throttling: the rule against a list of all that happened, what it does to a stream of calls, real clients."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_pools_are_apart_and_a_command_stands_for_a_pool_that_is_not_named() -> 
 
 @pytest.mark.parametrize("throttle", [0.9, 0, -1, "2", True, float("nan")])
 def test_what_is_no_multiplier_is_refused(throttle: Any) -> None:
-    with pytest.raises(ValueError, match="throttle is .*; accepted: None, or a number of at least 1"):
+    with pytest.raises(ValueError, match="accepted: None, or a number of at least 1"):
         Client("tcp://127.0.0.1:1", throttle=throttle)
 
 
@@ -190,13 +190,12 @@ def test_tasks_are_throttled_as_threads_are(make_broker: Make, backend: str) -> 
             async with AsyncClient(broker.clients, throttle=2.0) as client:
                 reasons: list[object] = []
                 for _ in range(60):
-                    for submitted in (False, True):
-                        with pytest.raises(PoolSaturated) as caught:
-                            if submitted:
-                                await (await client.submit("general", "echo")).result()
-                            else:
-                                await client.execute("general", "echo")
-                        reasons.append(caught.value.reason)
+                    with pytest.raises(PoolSaturated) as caught:
+                        await client.execute("general", "echo")
+                    request = await client.submit("general", "echo")
+                    with pytest.raises(PoolSaturated) as caught_later:
+                        await request.result()
+                    reasons += [caught.value.reason, caught_later.value.reason]
                 assert len(broker.requests) == reasons.count("queue_full") < 50
                 broker.answers = echo
                 request = await client.submit("general", "echo", on_saturated="wait")
