@@ -176,7 +176,8 @@ class MapPlan:
         if level == LEVEL_FULL:
             if item.sent_as > self._shrunk_after:  # sent since: so many were under way when it was answered
                 self._shrunk_after = self._sent
-                self._limit = max(1.0, min(self._limit, float(self._under_way + 1)) * LESS_WHEN_FULL)
+                in_use = self._under_way + 2.0  # with this one, and the limit's fraction
+                self._limit = max(1.0, min(self._limit, in_use) * LESS_WHEN_FULL)
         elif level == LEVEL_OK and self._resume_at is None:
             self._limit = min(float(self._window), self._limit + 1.0 / max(1.0, self._limit))
 
