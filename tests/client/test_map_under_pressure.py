@@ -211,3 +211,14 @@ def test_places_of_items_that_were_given_up_are_forgotten() -> None:
     (third,) = send(plan, 2.5)
     assert third.call is not None
     assert third.call.ticket == 0
+
+
+def test_a_place_that_was_kept_is_the_map_s_own_from_then_on() -> None:
+    plan, under_way = start(window=4)
+    for item, ticket in zip(under_way, (11, 12, 13, 14), strict=True):
+        plan.arrived(item, refusal(ticket, float(ticket)), 0.0)
+    under_way = send(plan, 11.0)
+    assert len(under_way) == 1
+    (again,) = answer(plan, under_way, m.LEVEL_HIGH, 11.5)  # long before the next one is due
+    assert again.call is not None
+    assert again.call.ticket == 12
