@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
+import socket
 import threading
 import time
 from collections import deque
@@ -21,6 +24,15 @@ INTERVAL_S = 0.05
 
 Answers: TypeAlias = Callable[[Any, Sequence[Any]], Iterable[frames.Frames]]
 """Gives what is answered to a message."""
+
+
+def free_endpoint() -> str:
+    """A free one below the ports that systems give to outgoing connections, so that none takes it amid a restart."""
+    while True:
+        port = random.randrange(15_000, 30_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return f"tcp://127.0.0.1:{port}"
 
 
 def echo(message: Any, body: Sequence[Any]) -> Iterable[frames.Frames]:

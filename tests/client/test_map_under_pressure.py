@@ -1,4 +1,4 @@
-"""A map against a pool that says how full it is and keeps places: little is refused, the pool stays busy, nothing is lost."""
+"""A map against a pool that says how full it is and keeps places: little is refused, it stays busy, nothing is lost."""
 
 from __future__ import annotations
 
