@@ -51,7 +51,7 @@ class Background:
         self._closing = closing
         self._connect_timeout = connect_timeout
         self._wake = Wake()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # what is dropped is cancelled: by a collector that runs wherever it likes
         self._orders: deque[Order] = deque()
         self._over: MaitredError | None = None
         self._live: dict[int, Order] = {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import threading
 from collections.abc import Callable
 from types import TracebackType
@@ -119,6 +120,7 @@ class PressureWatch:
     def __init__(self, latest: Latest, stop: Callable[[], None]) -> None:
         self._latest = latest
         self._stop = stop
+        self._pid = os.getpid()
 
     def __enter__(self) -> Self:
         return self
@@ -128,8 +130,9 @@ class PressureWatch:
 
     def close(self) -> None:
         """Watch no more. Repeatable, from any thread; a callback that is being called may still be."""
-        self._latest.end()
-        self._stop()
+        if self._pid == os.getpid():  # the parent's; and its thread may have held a lock when this process was forked
+            self._latest.end()
+            self._stop()
 
 
 class PressureChanges(PressureWatch):
@@ -147,6 +150,8 @@ class PressureChanges(PressureWatch):
         return self
 
     def __next__(self) -> Pressure:
+        if self._pid != os.getpid():
+            raise RuntimeError("a watch is read by the process that began it")
         word = self._latest.take()
         if word is None:
             raise StopIteration

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -184,6 +185,25 @@ def test_closing_the_watch_or_the_client_ends_the_wait(make_broker: Make) -> Non
         thread.join(WITHIN_S)
         assert ends.pop() == end
         assert list(changes) == []
+
+
+def test_a_forked_child_leaves_its_parent_s_watch_alone(make_broker: Make) -> None:
+    broker = make_broker(watched)
+    with Client(broker.clients) as client, client.pressure("general") as changes:
+        assert next(changes) == IDLE
+        pid = os.fork()
+        if pid == 0:
+            try:
+                with pytest.raises(RuntimeError, match="by the process that began it"):
+                    next(changes)
+                changes.close()
+                os._exit(0)
+            finally:
+                os._exit(2)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        fill(broker)
+        assert next(changes) == FULL
+        assert not cancels(broker)
 
 
 # --- the asynchronous client ---
