@@ -107,7 +107,7 @@ class House:
             path=(os.getcwd(), *sys.path),
             clients_endpoint=self.clients,
             parent=os.getpid(),
-            **({"slots": pool.concurrency} | (pool.settings or {})),
+            **dict[str, Any](slots=pool.concurrency) | (pool.settings or {}),
         )
 
     def wait_ready(self, timeout_s: float = READY_TIMEOUT_S) -> None:

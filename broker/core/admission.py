@@ -24,6 +24,11 @@ MAX_RETRIES = 100.0
 """What a client may save up of it, and has to begin with."""
 
 
+RESERVED_PART = 20
+"""One of so many places, and one at least, is for those who come back as told, while there are any: among many who never
+come back, a few who do would else find their place taken by a newcomer."""
+
+
 class Admission:
     """The way in."""
 
@@ -184,9 +189,9 @@ class Admission:
                 return room > 0
         if room <= 0:
             return False
-        return (
-            room > places.expected or len(pool.queue) < pool.completions.slots
-        )  # rather a broken word than idle workers
+        if not places or len(pool.queue) < pool.completions.slots:  # rather a broken word than idle workers
+            return True
+        return room > max(places.expected, 1, pool.settings.max_queue // RESERVED_PART)
 
     def _send_away(
         self, client: Client, message: messages.Request, pool: Pool, reason: str, places: Places, room: int, now: float
