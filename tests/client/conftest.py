@@ -123,9 +123,8 @@ class Site:
     def _answers(self, message: object, body: list[bytes]) -> Iterator[list[bytes]]:
         if isinstance(message, m.WorkerCancel):
             self.cancelled.append(message.id)
-            if message.reason == "cancelled":
-                who = (message.client, message.id, 1)
-                yield frames.encode(m.WorkerError(*who, "cancelled", "told to"), encode_body({"outcome": "stopped"}))
+            who = (message.client, message.id, 1)
+            yield frames.encode(m.WorkerError(*who, "cancelled", "told to"), encode_body({"outcome": "stopped"}))
         elif isinstance(message, m.Dispatch):
             self.started.append((message.command, message.id))
             if message.command == "later":
