@@ -84,8 +84,8 @@ class AgentConnection:
 
     # --- what the broker says ---
 
-    def receive(self, message_frames: Sequence[Any], now: float) -> bytes | None:
-        """Take in one message; returns the id of a worker that is to be killed, where it asks for that.
+    def receive(self, message_frames: Sequence[Any], now: float) -> messages.Fence | None:
+        """Take in one message; returns it where it asks for a worker to be killed.
 
         Raises:
             ProtocolError: what came is not of this protocol.
@@ -100,7 +100,7 @@ class AgentConnection:
                 if self._known:  # several may be under way, one answer is enough
                     self.start(now)
             case messages.Fence():
-                return message.worker
+                return message
             case messages.Error():
                 error: MaitredError = from_wire(message.code, message.message, {})
                 raise error

@@ -21,10 +21,9 @@ def name() -> str:
     before 5.6 have none, and there the boot alone says it.
     """
     try:
-        boot = BOOT_ID.read_text().strip()
+        return f"{BOOT_ID.read_text().strip()} {_namespace()}".strip()
     except OSError:
         return ""
-    return f"{boot} {_namespace()}".rstrip() if boot else ""
 
 
 def _namespace() -> str:

@@ -49,6 +49,9 @@ RETRY_S = 0.02
 REMEMBERED_DEATHS = 1024
 """Deaths that can be told again to a broker that asks for a worker it believes alive."""
 
+ORDERED = frozenset({"cancelled", "timeout", "operator"})
+"""Causes of a FENCE for what a worker did: it is replaced at once, however often, as it did not fail by itself."""
+
 THREAD_CAPS = (
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
     "NUMEXPR_NUM_THREADS",
@@ -156,7 +159,8 @@ class Agent:
         if len(self._deaths) > REMEMBERED_DEATHS:
             self._deaths.popitem(last=False)
         self._connection.died(death)
-        pause = backoff.died(child.lived_s, child.page.ready, child.page.served)
+        ordered = child.page.ready and child.doom in ORDERED
+        pause = 0.0 if ordered else backoff.died(child.lived_s, child.page.ready, child.page.served)
         if child.exit_code == EXIT_UNFORKABLE and self._method == "forkserver":
             self._say("the adapter cannot be forked (see above): this pool's workers are spawned")
             self._method, pause = "spawn", 0.0
@@ -171,23 +175,24 @@ class Agent:
 
     def _receive(self, _index: int, message: Sequence[Any]) -> None:
         try:
-            worker = self._connection.receive(message, trio.current_time())
+            fence = self._connection.receive(message, trio.current_time())
         except MaitredError as error:
             self._refusal = error
             self._stop_all()
             return
-        if worker is not None:
-            self._fence(worker)
+        if fence is not None:
+            self._fence(fence)
         self._flush()
 
-    def _fence(self, worker: bytes) -> None:
-        child = self._children.get(worker)
-        if child is not None:
-            self._say(f"worker {child.pid} has gone silent: killed")
-            child.kill("heartbeat")
-            return
-        unknown = messages.Died(worker, messages.Certificate("exit", worker=worker.hex(), host=platform.node()[:255]))
-        self._connection.died(self._deaths.get(worker, unknown))
+    def _fence(self, fence: messages.Fence) -> None:
+        worker, child = fence.worker, self._children.get(fence.worker)
+        if child is None:
+            unknown = messages.Certificate("exit", worker=worker.hex(), host=platform.node()[:255])
+            self._connection.died(self._deaths.get(worker, messages.Died(worker, unknown)))
+        elif fence.only is None or child.runs(fence.only):
+            why = "has gone silent" if fence.cause == "heartbeat" else f"does not stop ({fence.cause})"
+            self._say(f"worker {child.pid} {why}: killed")
+            child.kill(fence.cause)
 
     async def _talk(self) -> None:
         while True:

@@ -5,7 +5,7 @@
 | a value | REPLY |
 | unknown command, broken or wrong arguments | unknown_command, invalid_argument |
 | `InvalidArgument` raised by the function itself | invalid_argument |
-| told to stop, and stopped | cancelled, deadline_exceeded |
+| told to stop, and stopped, was interrupted or not begun | cancelled, deadline_exceeded |
 | a result or part larger than the broker takes | payload_too_large |
 | anything else it raised, or a result that cannot be encoded | application_error |
 """
@@ -19,7 +19,7 @@ from maitred.protocol.body import decode_body, encode_body
 from maitred.protocol.errors import Code, DecodeError, EncodeError, InvalidArgument, MaitredError, PayloadTooLarge
 from maitred.protocol.frames import Frames, encode
 from maitred.protocol.messages import Dispatch, WorkerError, WorkerPart, WorkerReply
-from maitred.worker.context import Cancelled, Context
+from maitred.worker.context import Cancelled, Context, NotBegun
 from maitred.worker.failures import describe_exception
 from maitred.worker.service import Command, Service
 
@@ -27,6 +27,14 @@ __all__ = ["failure", "part", "read_request", "result"]
 
 MAX_SENTENCE_CHARS = 4000
 """Of an error: it stands in a header, whose texts are limited (protocol.limits.MAX_TEXT_CHARS)."""
+
+_DONE = {"removed": "was not begun", "stopped": "stopped", "interrupted": "was interrupted"}
+_WHY = {
+    "deadline": "as its time was over",
+    "client_lost": "as its client is gone",
+    "operator": "as an operator asked",
+    "draining": "as the broker ends",
+}
 
 NESTED = "called"
 """Key of an error's details that says that it came from another call, made by the function: "pool/command"."""
@@ -66,9 +74,19 @@ def part(order: Dispatch, number: int, value: Any, max_message_bytes: int) -> Fr
     return encode(WorkerPart(order.client, order.id, order.attempt, number), body)
 
 
-def failure(order: Dispatch, error: BaseException, context: Context | None = None, *, ran_s: float = 0.0) -> Frames:
-    """Answer with what went wrong. Total: whatever was raised, there is an answer."""
-    code, text, details = _describe(order, error, context)
+def failure(
+    order: Dispatch,
+    error: BaseException,
+    context: Context | None = None,
+    *,
+    ran_s: float = 0.0,
+    outcome: str = "stopped",
+) -> Frames:
+    """Answer with what went wrong. Total: whatever was raised, there is an answer.
+
+    `context` None: it was not begun. `outcome`: how it ended, where it was told to (`Run.outcome`).
+    """
+    code, text, details = _describe(order, error, context, outcome)
     sentence = text.encode("utf-8", "backslashreplace").decode()[:MAX_SENTENCE_CHARS]  # a file's name may be no text
     header = WorkerError(order.client, order.id, order.attempt, code, sentence, ran_s)
     try:
@@ -77,9 +95,11 @@ def failure(order: Dispatch, error: BaseException, context: Context | None = Non
         return encode(header, encode_body({"type": type(error).__name__}))
 
 
-def _describe(order: Dispatch, error: BaseException, context: Context | None) -> tuple[str, str, dict[str, Any]]:
+def _describe(
+    order: Dispatch, error: BaseException, context: Context | None, outcome: str
+) -> tuple[str, str, dict[str, Any]]:
     if isinstance(error, Cancelled):
-        return _stopped(order, error)
+        return _stopped(order, error.reason, "removed" if isinstance(error, NotBegun) else outcome)
     refused_before_it_began = context is None and isinstance(error, MaitredError) and not isinstance(error, EncodeError)
     refused_by_itself = isinstance(error, InvalidArgument | PayloadTooLarge) and NESTED not in error.details
     if refused_before_it_began or refused_by_itself:
@@ -91,12 +111,11 @@ def _describe(order: Dispatch, error: BaseException, context: Context | None) ->
     return Code.APPLICATION_ERROR, text, details
 
 
-def _stopped(order: Dispatch, error: Cancelled) -> tuple[str, str, dict[str, Any]]:
-    if error.reason == "deadline":
-        text = f"{order.command!r} stopped itself when its time had passed"
-        return Code.DEADLINE_EXCEEDED, text, {"where": "running"}
-    why = "its client is gone" if error.reason == "client_lost" else "as it was told to"
-    return Code.CANCELLED, f"{order.command!r} stopped, {why}", {"outcome": "stopped"}
+def _stopped(order: Dispatch, reason: str, outcome: str) -> tuple[str, str, dict[str, Any]]:
+    text = f"{order.command!r} {_DONE.get(outcome, outcome)}, {_WHY.get(reason, 'as its caller asked')}"
+    if reason == "deadline":
+        return Code.DEADLINE_EXCEEDED, text, {"where": "queued" if outcome == "removed" else "running"}
+    return Code.CANCELLED, text, {"outcome": outcome}
 
 
 def _body(value: Any, what: str, limit: int) -> list[Any]:

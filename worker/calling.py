@@ -5,6 +5,7 @@ An error of such a call is marked, so that it is never taken for one of the requ
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 from maitred.protocol.errors import MaitredError
@@ -30,14 +31,11 @@ class Calls:
     def __init__(self, endpoint: str) -> None:
         self._endpoint = endpoint
         self._client: Client | None = None
+        self._lock = threading.Lock()
 
     def call(self, run: Run, pool: str | None, command: str, args: dict[str, Any] | None, timeout: float | None) -> Any:
         """Call and wait; given up when the run is told to stop."""
-        if self._client is None:
-            from maitred.client import Client  # here: most workers call nobody
-
-            self._client = Client(self._endpoint)
-        future = self._client.submit(pool, command, args, timeout=timeout)
+        future = self._made_client().submit(pool, command, args, timeout=timeout)
         before, run.on_change = run.on_change, lambda: run.context.cancelled and future.cancel()
         run.changed()  # it may have been told to stop meanwhile
         try:
@@ -48,6 +46,14 @@ class Calls:
             raise (_nested(error, pool, command) if isinstance(error, MaitredError) else error) from None
         finally:
             run.on_change = before
+
+    def _made_client(self) -> Client:
+        with self._lock:  # functions of several threads may ask at once
+            if self._client is None:
+                from maitred.client import Client  # here: most workers call nobody
+
+                self._client = Client(self._endpoint)
+            return self._client
 
     def close(self) -> None:
         """Leave in good order."""

@@ -13,6 +13,7 @@ from multiprocessing.context import ForkServerContext, SpawnContext
 
 import trio
 
+from maitred.protocol.limits import MAX_SLOTS
 from maitred.protocol.messages import Certificate, Died
 from maitred.worker.agent_settings import AgentSettings
 from maitred.worker.options import Inherited, WorkerOptions
@@ -40,7 +41,7 @@ class Child:
         self.doom: str | None = None
         self.peak_rss = 0
         self.started_at = time.monotonic()
-        self.page = StartedPage(settings.slots + settings.prefetch)
+        self.page = StartedPage(MAX_SLOTS)
         self._output = Output(f"[{settings.pool}]")
         self._options = WorkerOptions(
             settings.pool,
@@ -129,6 +130,10 @@ class Child:
         self.peak_rss = max(self.peak_rss, status.get("VmHWM", 0))
         now = time.monotonic()
         return not status["stopped"] and any(request.deadline > now for request in self.page.running())
+
+    def runs(self, key: tuple[bytes, int]) -> bool:
+        """Whether it runs this request just now."""
+        return any((started.client, started.id) == key for started in self.page.running())
 
     def certificate(self) -> Died:
         """What there is to say of its death."""

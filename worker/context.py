@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-__all__ = ["Caller", "Cancelled", "Context"]
+__all__ = ["Caller", "Cancelled", "Context", "NotBegun"]
 
 Caller = Callable[[str | None, str, dict[str, Any] | None, float | None], Any]
 """(pool, command, arguments, timeout in seconds) -> the result."""
@@ -26,7 +26,8 @@ class Cancelled(BaseException):
     Let it pass, after releasing what has to be released (`finally`): catching it is the way to be killed instead.
 
     Attributes:
-        reason: "cancelled" (by the caller), "deadline" (its time ran out) or "client_lost".
+        reason: "cancelled" (by the caller), "deadline" (its time ran out), "client_lost", "operator" (somebody who
+            operates the broker) or "draining" (the broker ends).
     """
 
     # A BaseException, as trio's, asyncio's and KeyboardInterrupt are: application code is full of `except Exception`
@@ -37,7 +38,11 @@ class Cancelled(BaseException):
         self.reason = reason
 
     def __reduce__(self) -> tuple[type[Cancelled], tuple[str]]:
-        return Cancelled, (self.reason,)
+        return type(self), (self.reason,)
+
+
+class NotBegun(Cancelled):
+    """It was told to stop before it began: nothing has happened."""
 
 
 class Context:
@@ -105,7 +110,7 @@ class Context:
 
     @property
     def cancel_reason(self) -> str | None:
-        """Why the function should stop ("cancelled", "deadline", "client_lost"); None while it should not."""
+        """Why the function should stop, as `Cancelled.reason`; None while it should not."""
         if self._reason is None and self.deadline is not None and self._clock() >= self.deadline:
             return "deadline"
         return self._reason
@@ -119,6 +124,16 @@ class Context:
         reason = self.cancel_reason
         if reason is not None:
             raise Cancelled(reason)
+
+    def check_before_it_begins(self) -> None:
+        """The last look before the function is called.
+
+        Raises:
+            NotBegun: its caller does not wait any more.
+        """
+        reason = self.cancel_reason
+        if reason is not None:
+            raise NotBegun(reason)
 
     def cancel(self, reason: str = "cancelled") -> None:
         """Tell the function to stop. From any thread; the first reason is the one that stays."""

@@ -1,4 +1,5 @@
-"""A worker's second connection, on a thread of its own: heartbeats out, cancels and grants in.
+"""A worker's second connection, on a thread of its own: heartbeats out, cancels and grants in. It keeps the time of what
+was told to stop, too.
 
 It runs while the main thread is in a function, as far as Python code goes; C code that keeps the interpreter stops it
 too, and then the agent vouches for the worker. It also watches the life-line.
@@ -7,6 +8,7 @@ too, and then the agent vouches for the worker. It also watches the life-line.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import threading
 import time
@@ -24,6 +26,7 @@ from maitred.transport.frames import Inbox, TooManyFrames, send_message
 from maitred.transport.lifeline import exit_parent_gone
 from maitred.transport.sockets import dealer
 from maitred.worker.running import Running
+from maitred.worker.stopping import Stopping
 
 __all__ = ["Control"]
 
@@ -42,6 +45,7 @@ class Control:
         endpoint: where workers register.
         connection: the protocol's half.
         running: what can be cancelled.
+        stopping: what was, and has not ended yet.
         lifeline: a descriptor whose end means that the agent is gone.
     """
 
@@ -51,16 +55,18 @@ class Control:
         endpoint: str,
         connection: ControlConnection,
         running: Running,
+        stopping: Stopping,
         lifeline: int | None,
     ) -> None:
         self._context = context
         self._endpoint = endpoint
         self._connection = connection
         self._running = running
+        self._stopping = stopping
         self._lifeline = lifeline
         self._wake_in, self._wake_out = os.pipe()
         self._interval: float | None = None
-        self._stopping = False
+        self._ending = False
         self._attached = False
         self._speak_at = 0.0
         self._process = psutil.Process()
@@ -79,7 +85,7 @@ class Control:
 
     def stop(self) -> None:
         """End the thread, if it was begun."""
-        self._stopping = True
+        self._ending = True
         os.write(self._wake_out, b".")
         if self._thread.ident is not None:
             self._thread.join()
@@ -102,8 +108,8 @@ class Control:
         for source in (socket, self._wake_in, self._lifeline):
             if source is not None:
                 poller.register(source, zmq.POLLIN)
-        while not self._stopping:
-            ready = dict(poller.poll(self._speak(socket)))
+        while not self._ending:
+            ready = dict(poller.poll(min(self._speak(socket), self._interrupt())))
             if self._lifeline in ready and not os.read(self._lifeline or 0, 4096):
                 exit_parent_gone()
             if self._wake_in in ready:
@@ -125,6 +131,13 @@ class Control:
             except TransportError:  # nobody is connected just now
                 self._speak_at = now + RETRY_S
         return int((self._speak_at - now) * 1000) + 1
+
+    def _interrupt(self) -> int:
+        """Interrupt what does not stop; returns the milliseconds until that is due again."""
+        now = time.monotonic()
+        self._stopping.tick(now)
+        due = self._stopping.next_deadline()
+        return WAIT_MS if due == math.inf else max(0, int((due - now) * 1000) + 1)
 
     def _beat(self, late: float) -> list[Any]:
         usage = self._process.memory_info()
@@ -154,7 +167,9 @@ class Control:
     def _obey(self, order: messages.ToWorker) -> None:
         match order:
             case messages.WorkerCancel():
-                self._running.cancel((order.client, order.id), order.reason)
+                run = self._running.cancel((order.client, order.id), order.reason)
+                if run is not None:
+                    self._stopping.told(run, time.monotonic())
             case messages.WorkerGrant():
                 self._running.grant((order.client, order.id), order.parts)
             case messages.Recall():

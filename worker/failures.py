@@ -8,7 +8,7 @@ from typing import Any
 
 from maitred.protocol.errors import MaitredError
 
-__all__ = ["describe_exception"]
+__all__ = ["describe_exception", "name_of_type"]
 
 MAX_TRACEBACK_BYTES = 16 * 1024
 """Of a longer traceback the middle is left out: it begins where the request did and ends with the error."""
@@ -27,7 +27,7 @@ def describe_exception(exc: BaseException) -> tuple[str, dict[str, Any]]:
         (text, at most 16 KiB, without frames of maitred's own), and `code` where the cause was itself an answer from
         maitred, from a nested `context.call` say.
     """
-    kind = _type_name(type(exc))
+    kind = name_of_type(type(exc))
     details: dict[str, Any] = {"type": kind, "traceback": _clip(_format(exc))}
     if isinstance(exc, MaitredError):
         details["code"] = str(exc.code)
@@ -49,7 +49,8 @@ def _text(exc: BaseException) -> str:
         return f"<its __str__ raised {type(error).__name__}>"
 
 
-def _type_name(kind: type) -> str:
+def name_of_type(kind: type) -> str:
+    """Qualified, builtins plain."""
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 

@@ -1,7 +1,8 @@
 """Runs one command's function: plain, generator, async or async generator. No sockets, no processes, no trio import.
 
 The caller of these functions has validated the arguments (`Command.validate`); parts leave through `emit`, the result
-is returned, and whatever the function raises passes through, for `maitred.worker.failures` to put into words.
+is returned, and whatever the function raises passes through, for `maitred.worker.failures` to put into words. `guard`
+calls the function, and goes on with a generator: what is called by it can be interrupted, and nothing else here can.
 """
 
 from __future__ import annotations
@@ -13,49 +14,56 @@ from typing import Any, cast
 
 from maitred.worker.context import Context
 from maitred.worker.failures import describe_exception
+from maitred.worker.interrupt import unguarded
 from maitred.worker.service import Command, Service, Startup
 
-__all__ = ["ainvoke", "astart", "describe_exception", "invoke", "start"]
+__all__ = ["Guard", "ainvoke", "astart", "describe_exception", "invoke", "start"]
 
 Emit = Callable[[Any], object]
 """Takes a part on its way to the caller; it may wait for credit, and may raise Cancelled."""
 
 AsyncEmit = Callable[[Any], Awaitable[object]]
 
+Guard = Callable[..., Any]
+"""Calls the first argument with the rest (`interrupt.Window.call`)."""
 
-def invoke(command: Command, kwargs: dict[str, Any], context: Context, emit: Emit) -> Any:
+
+def invoke(command: Command, kwargs: dict[str, Any], context: Context, emit: Emit, guard: Guard = unguarded) -> Any:
     """Run a synchronous command and return its result; a generator's yields go to `emit`.
 
     Raises:
-        Cancelled: the request was told to stop before it began or between two parts. A generator is closed first, so
-            that its `finally` blocks have run.
+        NotBegun: the request was told to stop before it began.
+        Cancelled: it was told so between two parts. A generator is closed first, so that its `finally` blocks have run.
         BaseException: whatever the function, or `emit`, raised.
     """
-    context.check_cancelled()
-    result = command.function(**_with_context(command, kwargs, context))
+    context.check_before_it_begins()
+    result = guard(command.function, **_with_context(command, kwargs, context))
     # By what came back rather than by command.kind: a decorator may have made one out of the other.
     if inspect.isgenerator(result):
-        return _drive(cast("Generator[Any, None, Any]", result), context, emit)
+        return _drive(cast("Generator[Any, None, Any]", result), context, emit, guard)
     return result
 
 
-async def ainvoke(command: Command, kwargs: dict[str, Any], context: Context, emit: AsyncEmit) -> Any:
+async def ainvoke(
+    command: Command, kwargs: dict[str, Any], context: Context, emit: AsyncEmit, guard: Guard = unguarded
+) -> Any:
     """Run a command of any kind under trio and return its result; yields go to `emit`.
 
     An async generator cannot return a value: its result is None. Synchronous ones are called where they stand and
     hold up the loop meanwhile.
 
     Raises:
-        Cancelled: the request was told to stop before it began or between two parts. A generator is closed first.
+        NotBegun: the request was told to stop before it began.
+        Cancelled: it was told so between two parts. A generator is closed first.
         BaseException: whatever the function, or `emit`, raised; in a cancelled scope the generator is closed, with
             what it awaits in its `finally` blocks cancelled too.
     """
-    context.check_cancelled()
-    result = command.function(**_with_context(command, kwargs, context))
+    context.check_before_it_begins()
+    result = guard(command.function, **_with_context(command, kwargs, context))
     if inspect.isasyncgen(result):
         return await _adrive(cast("AsyncGenerator[Any, None]", result), context, emit)
     if inspect.isgenerator(result):
-        return await _drive_in_loop(cast("Generator[Any, None, Any]", result), context, emit)
+        return await _drive_in_loop(cast("Generator[Any, None, Any]", result), context, emit, guard)
     return await result if inspect.isawaitable(result) else result
 
 
@@ -93,22 +101,22 @@ def _with_context(command: Command, kwargs: dict[str, Any], context: Context) ->
     return kwargs if name is None else {**kwargs, name: context}
 
 
-def _drive(generator: Generator[Any, None, Any], context: Context, emit: Emit) -> Any:
+def _drive(generator: Generator[Any, None, Any], context: Context, emit: Emit, guard: Guard) -> Any:
     with _closing(generator, context):
         while True:
             try:
-                part = next(generator)
+                part = guard(next, generator)
             except StopIteration as stop:
                 return stop.value
             emit(part)
             context.check_cancelled()
 
 
-async def _drive_in_loop(generator: Generator[Any, None, Any], context: Context, emit: AsyncEmit) -> Any:
+async def _drive_in_loop(generator: Generator[Any, None, Any], context: Context, emit: AsyncEmit, guard: Guard) -> Any:
     with _closing(generator, context):
         while True:
             try:
-                part = next(generator)
+                part = guard(next, generator)
             except StopIteration as stop:
                 return stop.value
             await emit(part)

@@ -11,6 +11,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -22,10 +23,12 @@ from maitred.protocol.worker import RequestsConnection
 from maitred.transport.errors import WouldBlock
 from maitred.transport.frames import Inbox, TooManyFrames, send_message
 from maitred.worker import answers
+from maitred.worker.batch import Answer, Batch
 from maitred.worker.context import Cancelled
 from maitred.worker.control import Control
+from maitred.worker.gathering import Gathering
 from maitred.worker.invoke import invoke
-from maitred.worker.requests import Requests
+from maitred.worker.requests import Requests, Taken
 from maitred.worker.running import Run
 
 __all__ = ["PlainLoop"]
@@ -60,7 +63,9 @@ class PlainLoop:
         self._connection = connection
         self._requests = requests
         self._control = control
-        self._backlog: deque[tuple[Run, Sequence[Any]]] = deque()
+        self._window = requests.window
+        self._gathering = Gathering(requests.service.commands)
+        self._backlog: deque[list[Taken]] = deque()
         self._waiting = False
         self._stopping = False
         self._owing = False
@@ -72,13 +77,16 @@ class PlainLoop:
             MaitredError: the broker refused this worker.
         """
         signal.signal(signal.SIGTERM, self._terminate)
+        self._window.open()
         self._requests.page.mark_loaded()
         self._send(self._connection.register())
         while not self._stopping:
             if self._backlog:
-                self._serve(*self._backlog.popleft())
+                self._serve(self._backlog.popleft())
             elif (received := self._wait()) is not None:
                 self._obey(*received)
+            elif not self._stopping:  # a second without a word: the rest of a batch does not come
+                self._backlog.extend(map(self._requests.take_all, self._gathering.rest()))
         if not self._owing:  # after LEAVE, what is unanswered counts as never begun
             self._send(self._connection.leave(), wait=False)
 
@@ -117,9 +125,8 @@ class PlainLoop:
     def _obey(self, message: messages.ToWorker, body: Sequence[Any]) -> None:
         match message:
             case messages.Dispatch():
-                run = self._requests.take(message)
-                if run is not None:
-                    self._serve(run, body)
+                for group in self._gathering.add(message, body, time.monotonic()):
+                    self._serve(self._requests.take_all(group))
             case messages.WorkerCancel():
                 self._requests.running.cancel((message.client, message.id), message.reason)
             case messages.WorkerGrant():
@@ -138,21 +145,42 @@ class PlainLoop:
         while (received := self._receive()) is not None:
             order, body = received
             if isinstance(order, messages.Dispatch):
-                run = self._requests.take(order)
-                if run is not None:
-                    self._backlog.append((run, body))
+                groups = self._gathering.add(order, body, time.monotonic())
+                self._backlog.extend(map(self._requests.take_all, groups))
             elif not isinstance(order, messages.Stranger):  # one for each message sent meanwhile; one answer is enough
                 self._obey(order, body)
+        self._backlog.extend(map(self._requests.take_all, self._gathering.rest()))
         self._send(self._connection.register())
 
-    def _serve(self, run: Run, body: Sequence[Any]) -> None:
-        order = run.order
-        slot = self._requests.page.begin(order.client, order.id, run.context.deadline or 0.0)
-        if self._send(self._answer(run, body)):
-            self._requests.page.end(slot)
-            self._requests.running.end(run)
+    def _serve(self, taken: list[Taken]) -> None:
+        for run, _ in taken:
+            self._requests.begin(run)
+        command = self._requests.batched(taken)
+        if command is not None:
+            self._serve_batch(Batch(self._requests, command, taken))
+            return
+        for run, body in taken:
+            self._finish(run, self._answer(run, body))
+
+    def _finish(self, run: Run, answer: Frames) -> None:
+        if self._send(answer):
+            self._requests.end(run)
         else:
             self._owing = True
+
+    def _serve_batch(self, batch: Batch) -> None:
+        for run, answer in batch.left_out:
+            self._finish(run, answer)
+        for run, answer in self._call(batch):
+            self._finish(run, answer)
+
+    def _call(self, batch: Batch) -> list[Answer]:
+        began = time.perf_counter()
+        try:
+            value = batch.run(partial(self._window.call, batch))
+        except BaseException as error:  # as in _answer
+            return batch.failures(error, time.perf_counter() - began)
+        return batch.results(value, time.perf_counter() - began)
 
     def _answer(self, run: Run, body: Sequence[Any]) -> Frames:
         began = time.perf_counter()
@@ -171,9 +199,10 @@ class PlainLoop:
                 number += 1
 
         try:
-            value = invoke(command, kwargs, run.context, emit)
+            value = invoke(command, kwargs, run.context, emit, partial(self._window.call, run))
         except BaseException as error:  # whatever an application raises, sys.exit included, its caller is answered
-            return answers.failure(run.order, error, run.context, ran_s=time.perf_counter() - began)
+            ran_s = time.perf_counter() - began
+            return answers.failure(run.order, error, run.context, ran_s=ran_s, outcome=run.outcome)
         return answers.result(run.order, value, self._requests.max_message_bytes, ran_s=time.perf_counter() - began)
 
     def _send(self, message: Frames, *, wait: bool = True) -> bool:

@@ -25,6 +25,7 @@ from maitred.protocol.body import set_out_of_band
 from maitred.protocol.errors import MaitredError
 from maitred.protocol.messages import Register
 from maitred.protocol.worker import ControlConnection, RequestsConnection
+from maitred.transport import clock
 from maitred.transport.context import new_context
 from maitred.transport.endpoints import connect
 from maitred.transport.lifeline import die_with_parent
@@ -37,6 +38,7 @@ from maitred.worker.options import WorkerOptions
 from maitred.worker.plain_loop import PlainLoop
 from maitred.worker.requests import Requests
 from maitred.worker.service import Service
+from maitred.worker.stopping import Stopping
 
 __all__ = ["EXIT_LOAD", "EXIT_REFUSED", "main", "serve"]
 
@@ -105,18 +107,26 @@ def _serve(options: WorkerOptions, service: Service, context: zmq.Context[zmq.So
     requests = Requests(options, service)
     token = os.urandom(16)
     lifeline = options.lifeline.take() if options.lifeline is not None else None
-    control = Control(context, options.endpoint, ControlConnection(options.worker, token), requests.running, lifeline)
+    control = Control(
+        context,
+        options.endpoint,
+        ControlConnection(options.worker, token),
+        requests.running,
+        Stopping(requests.window),
+        lifeline,
+    )
     try:
         control.start()
         register = Register(
             options.worker, token, options.pool, options.slots, requests.commands(),
             platform.node()[:255], os.getpid(), f"maitred {metadata.version('maitred')}",
-            prefetch=options.prefetch,
+            prefetch=options.prefetch, clock=clock.name(),
         )  # fmt: skip
         connection = RequestsConnection(register, requests.running.held)
         return _load_and_run(options, service, context, connection, requests, control)
     finally:
         control.stop()
+        requests.window.close()
         if requests.calls is not None:
             requests.calls.close()
 
@@ -133,7 +143,7 @@ def _load_and_run(
     socket = dealer(context, linger_ms=LEAVE_LINGER_MS)
     connect(socket, options.endpoint)
     try:
-        if service.needs_trio:
+        if service.needs_trio or options.slots > 1:
             _run_under_trio(options, service, itself, socket, connection, requests, control)
         else:
             start(service, itself)

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from maitred.protocol import limits
 from maitred.protocol.frames import Frames
-from maitred.protocol.messages import CommandInfo, Dispatch, Welcome
+from maitred.protocol.limits import MAX_SLOTS
+from maitred.protocol.messages import CommandInfo, Welcome
 from maitred.protocol.worker import Held
 from maitred.worker import answers
 from maitred.worker.calling import Calls
 from maitred.worker.context import AsyncCaller, Context
+from maitred.worker.gathering import Arrived
+from maitred.worker.interrupt import Window
 from maitred.worker.options import WorkerOptions
 from maitred.worker.running import Run, Running
 from maitred.worker.service import Command, Service
 from maitred.worker.started_page import StartedPage
 
-__all__ = ["Requests"]
+__all__ = ["Requests", "Taken"]
+
+Taken = tuple[Run, Sequence[Any]]
+"""A request that was begun with, and its body."""
 
 
 class Requests:
@@ -27,14 +32,21 @@ class Requests:
     Args:
         options: the worker's.
         service: its commands.
+
+    Attributes:
+        window: what synchronous functions of the main thread run in.
+        in_threads: synchronous functions run in threads, where nothing can be raised in them; the loop says so.
     """
 
     def __init__(self, options: WorkerOptions, service: Service) -> None:
         self.service = service
         self.running = Running(Held())
         self.calls = Calls(options.clients_endpoint) if options.clients_endpoint else None
-        self.page = options.started or StartedPage(options.slots + options.prefetch)
+        self.page = options.started or StartedPage(MAX_SLOTS)
+        self.page.narrow(_room(options, service))
         self.max_message_bytes = limits.MAX_MESSAGE_BYTES
+        self.window = Window()
+        self.in_threads = False
         self._pool = options.pool
         self._worker_id = options.worker.hex()
 
@@ -42,11 +54,12 @@ class Requests:
         """The broker's terms."""
         self.max_message_bytes = welcome.max_message
 
-    def take(self, order: Dispatch, acall: AsyncCaller | None = None) -> Run | None:
+    def take(self, arrived: Arrived, acall: AsyncCaller | None = None) -> Run | None:
         """Begin with a request: from here on it can be cancelled. `acall`: its way out under trio. None: recalled."""
-        calls = self.calls
+        calls, order = self.calls, arrived.order
         command = self.service.commands.get(order.command)
-        under_trio = acall is not None and command is not None and command.is_async  # a plain one holds the loop anyway
+        is_async = command is not None and command.is_async
+        under_trio = acall is not None and is_async  # a plain one holds the loop anyway, or has a thread
 
         def call(pool: str | None, command: str, args: dict[str, Any] | None, timeout: float | None) -> Any:
             assert calls is not None
@@ -58,12 +71,31 @@ class Requests:
             request_id=f"{order.client.hex()[:8]}-{order.id}",
             attempt=order.attempt,
             worker_id=self._worker_id,
-            deadline=time.monotonic() + order.timeout,
+            deadline=order.due or arrived.at + order.timeout,
             caller=call if calls is not None and not under_trio else None,
             acaller=acall if under_trio else None,
         )
-        run = Run(order, context)
+        run = Run(order, context, interruptible=not (is_async or self.in_threads))
         return run if self.running.begin(run) else None
+
+    def take_all(self, group: Iterable[Arrived], acall: AsyncCaller | None = None) -> list[Taken]:
+        """Begin with requests that came together, without those that were recalled."""
+        taken = ((self.take(arrived, acall), arrived.body) for arrived in group)
+        return [(run, body) for run, body in taken if run is not None]
+
+    def batched(self, taken: Sequence[Taken]) -> Command | None:
+        """The command that takes them all in one call; None where each has its own."""
+        command = self.service.commands.get(taken[0][0].order.command) if taken else None
+        return command if command is not None and command.batch else None
+
+    def begin(self, run: Run) -> None:
+        """Its function is about to run: note it where a death leaves it."""
+        run.slot = self.page.begin(run.order.client, run.order.id, run.context.deadline or 0.0)
+
+    def end(self, run: Run) -> None:
+        """Its answer was handed to ZeroMQ."""
+        self.page.end(run.slot)
+        self.running.end(run)
 
     def read(self, run: Run, body: Sequence[Any]) -> tuple[Command, dict[str, Any]] | Frames:
         """Find the command and check the arguments; frames are the answer where that failed."""
@@ -74,4 +106,13 @@ class Requests:
 
     def commands(self) -> list[CommandInfo]:
         """What the broker has to know of the service."""
-        return [CommandInfo(c.name, c.idempotent, c.streams) for c in self.service.commands.values()]
+        return [
+            CommandInfo(c.name, c.idempotent, c.streams, max(1, c.batch), c.options.max_wait_s)
+            for c in self.service.commands.values()
+        ]
+
+
+def _room(options: WorkerOptions, service: Service) -> int:
+    """How many requests it may have begun and not seen answered: batches in each slot, and lying ready."""
+    largest = max((command.batch for command in service.commands.values()), default=0)
+    return min(MAX_SLOTS, (options.slots + options.prefetch) * max(1, largest))

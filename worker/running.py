@@ -8,7 +8,7 @@ from collections.abc import Callable
 from maitred.protocol.limits import MAX_SLOTS
 from maitred.protocol.messages import Dispatch
 from maitred.protocol.worker import Held, Key
-from maitred.worker.context import Context
+from maitred.worker.context import Cancelled, Context
 from maitred.worker.credit import Credit
 
 __all__ = ["Run", "Running"]
@@ -36,14 +36,34 @@ class Run:
         context: what its function is given.
         credit: room of its reader.
         on_change: called, from the control thread, after a cancel or a grant; a loop is woken by it.
+        interruptible: it runs in the main thread, where an exception can be raised in it (`worker.interrupt`).
+        overdue: it was told to stop long enough ago to be interrupted.
+        interrupted: an exception was raised in it.
+        ended: it is answered.
+        slot: where it stands on the started page.
     """
 
-    def __init__(self, order: Dispatch, context: Context) -> None:
+    def __init__(self, order: Dispatch, context: Context, *, interruptible: bool = False) -> None:
         self.order = order
         self.key: Key = (order.client, order.id)
         self.context = context
         self.credit = Credit(order.window) if order.window else NO_CREDIT
         self.on_change: Callable[[], object] | None = None
+        self.interruptible = interruptible
+        self.overdue = False
+        self.interrupted = False
+        self.ended = False
+        self.slot = -1
+
+    @property
+    def outcome(self) -> str:
+        """How it stopped, where it did, in the words of docs/protocol.md."""
+        return "interrupted" if self.interrupted else "stopped"
+
+    def interrupt(self) -> Cancelled:
+        """Note that it is interrupted; returns what is raised in it."""
+        self.interrupted = True
+        return Cancelled(self.context.cancel_reason or "deadline")  # a loop's clock may be ahead of the context's
 
     def changed(self) -> None:
         """Wake whoever waits for credit, or for the end."""
@@ -80,6 +100,7 @@ class Running:
 
     def end(self, run: Run) -> None:
         """It is answered."""
+        run.ended = True
         with self._lock:
             self._runs.pop(run.key, None)
             self.held.answer(run.key)
@@ -101,14 +122,15 @@ class Running:
                 del self._recalled[next(iter(self._recalled))]
             self._recalled[(*key, attempt)] = None
 
-    def cancel(self, key: Key, reason: str) -> None:
-        """Tell a request to stop; one that has not come yet finds a tombstone."""
+    def cancel(self, key: Key, reason: str) -> Run | None:
+        """Tell a request to stop, and return it; one that has not come yet finds a tombstone."""
         with self._lock:
             self.held.bury(key, reason)
             run = self._runs.get(key)
         if run is not None:
             run.context.cancel(reason)
             run.changed()
+        return run
 
     def grant(self, key: Key, parts: int) -> None:
         """A stream's reader has room."""

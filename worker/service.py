@@ -22,13 +22,12 @@ from maitred.protocol.errors import UnknownCommand
 from maitred.protocol.limits import MAX_COMMANDS, MAX_NAME_CHARS
 from maitred.worker import refusals
 from maitred.worker.arguments import Arguments
-from maitred.worker.signature import Parameter, layers, read_signature
+from maitred.worker.command_options import CommandOptions, read_options
+from maitred.worker.signature import Parameter, Signature, layers, per_item, read_signature
 
 __all__ = ["Command", "Kind", "Service", "Startup"]
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-_OPTIONS = ("idempotent",)
 
 
 class Kind(enum.Enum):
@@ -47,17 +46,27 @@ class Command(msgspec.Struct, frozen=True):
         name: what callers say.
         function: what runs.
         kind: how it runs.
-        idempotent: whether it may be run again where a worker died with it.
+        options: what was said of it.
         doc: its docstring, "" where it has none.
-        arguments: the validator made from its annotations.
+        arguments: the validator made from its annotations, of one caller's arguments.
     """
 
     name: str
     function: Callable[..., Any]
     kind: Kind
-    idempotent: bool
+    options: CommandOptions
     doc: str
     arguments: Arguments
+
+    @property
+    def idempotent(self) -> bool:
+        """Whether it may be run again where a worker died with it."""
+        return self.options.idempotent
+
+    @property
+    def batch(self) -> int:
+        """So many requests are run as one call at most, which takes lists; 0: each has a call of its own."""
+        return self.options.batch
 
     @property
     def streams(self) -> bool:
@@ -88,11 +97,12 @@ class Command(msgspec.Struct, frozen=True):
         return self.arguments.validate(args)
 
     def describe(self) -> dict[str, Any]:
-        """A small plain dict for tables: name, idempotent, streams, parameters, and the docstring's first line."""
+        """A small plain dict for tables: name, idempotent, streams, batch, parameters, the docstring's first line."""
         return {
             "name": self.name,
             "idempotent": self.idempotent,
             "streams": self.streams,
+            "batch": self.batch,
             "parameters": [parameter.describe() for parameter in self.parameters],
             "doc": self.doc.partition("\n")[0],
         }
@@ -140,7 +150,15 @@ class Service:
     def command(self, function: F, /) -> F: ...
 
     @overload
-    def command(self, name: str | None = None, /, *, idempotent: bool = False) -> Callable[[F], F]: ...
+    def command(
+        self,
+        name: str | None = None,
+        /,
+        *,
+        idempotent: bool = False,
+        batch: int | None = None,
+        max_wait: str | float = 0.0,
+    ) -> Callable[[F], F]: ...
 
     def command(self, target: Any = None, /, **options: Any) -> Any:
         """Register a function: `@service.command`, or `@service.command("name", idempotent=True)`.
@@ -148,20 +166,24 @@ class Service:
         Args:
             target: the function, or the name that callers use; the function's own name where none is given.
             options: `idempotent`: running it twice does what running it once does, so that a request whose worker
-                died is run again by itself.
+                died is run again by itself. `batch`: up to so many requests are one call: the function takes a list
+                for each argument and returns a list of results, in the same order (an exception among them is that
+                caller's error). `max_wait`: how long a batch smaller than the last one waits for more, as "5ms" or in
+                seconds.
 
         Raises:
-            TypeError: an unknown option, a parameter that cannot be sent by name, an annotation that cannot be checked.
-            ValueError: a name that is empty, too long, not printable, or taken.
+            TypeError: an unknown option, a parameter that cannot be sent by name, an annotation that cannot be checked,
+                a function that cannot take batches.
+            ValueError: a name that is empty, too long, not printable, or taken; an option out of bounds.
         """
-        _check_options(options)
+        read = read_options(options)
         if callable(target):
-            return self._add(target, None, options)
+            return self._add(target, None, read)
         if target is not None and not isinstance(target, str):
             raise TypeError(f"@service.command takes a function or a name, not {target!r}")
 
         def register(function: Any) -> Any:
-            return self._add(function, target, options)
+            return self._add(function, target, read)
 
         return register
 
@@ -222,7 +244,7 @@ class Service:
             nearest=near,
         )
 
-    def _add(self, function: Any, name: str | None, options: dict[str, Any]) -> Any:
+    def _add(self, function: Any, name: str | None, options: CommandOptions) -> Any:
         label = _label(function)
         name = _name_of(function, label) if name is None else name
         _check_name(name, label)
@@ -230,20 +252,18 @@ class Service:
             raise ValueError(f"command {name!r} is registered twice: {_label(self._commands[name].function)}, {label}")
         if len(self._commands) >= MAX_COMMANDS:
             raise ValueError(f"a service has at most {MAX_COMMANDS} commands; {label} is one too many")
-        arguments = Arguments(name, read_signature(function, label), label)
+        kind = _kind_of(function)
+        signature = read_signature(function, label)
+        arguments = Arguments(name, _of_items(signature, kind, label) if options.batch else signature, label)
         doc = inspect.getdoc(layers(function)[-1]) or ""
-        self._commands[name] = Command(
-            name, function, _kind_of(function), options.get("idempotent", False), doc, arguments
-        )
+        self._commands[name] = Command(name, function, kind, options, doc, arguments)
         return function
 
 
-def _check_options(options: dict[str, Any]) -> None:
-    for option, value in options.items():
-        if option not in _OPTIONS:
-            raise TypeError(f"@service.command has no option {option!r}; it has: {', '.join(_OPTIONS)}")
-        if not isinstance(value, bool):
-            raise TypeError(f"@service.command: {option} must be True or False, not {value!r}")
+def _of_items(signature: Signature, kind: Kind, label: str) -> Signature:
+    if kind in (Kind.GENERATOR, Kind.ASYNC_GENERATOR):
+        raise TypeError(f"{label}: a batch has many callers and cannot stream; return a list of results")
+    return per_item(signature, label)
 
 
 def _name_of(function: Any, label: str) -> str:

@@ -16,7 +16,7 @@ import msgspec
 
 from maitred.worker.context import Context
 
-__all__ = ["REQUIRED", "Parameter", "Signature", "layers", "read_signature"]
+__all__ = ["REQUIRED", "Parameter", "Signature", "layers", "per_item", "read_signature"]
 
 REQUIRED: Any = inspect.Parameter.empty
 """The default of a parameter that has none."""
@@ -100,6 +100,33 @@ def read_signature(function: Callable[..., Any], label: str) -> Signature:
         else:
             parameters.append(_parameter(item, annotation, label))
     return Signature(tuple(parameters), extras, context)
+
+
+def per_item(signature: Signature, label: str) -> Signature:
+    """What one caller sends to a function that takes lists: an `x: str` for its `x: list[str]`.
+
+    Raises:
+        TypeError: something in the signature makes no sense for a batch.
+    """
+    if signature.context is not None:
+        raise TypeError(f"{label}: a batch has many callers and no context of its own; drop {signature.context!r}")
+    if signature.open or not signature.parameters:
+        raise TypeError(f"{label}: a batch command takes a list for each argument, by name, and one at least")
+    return Signature(tuple(_item(parameter, label) for parameter in signature.parameters))
+
+
+def _item(parameter: Parameter, label: str) -> Parameter:
+    if not parameter.required:
+        raise TypeError(f"{label}: {parameter.name!r} has a default, and the lists of a batch are all of one length")
+    annotation = parameter.annotation
+    if annotation is Any or annotation is list:
+        return Parameter(parameter.name)
+    if typing.get_origin(annotation) is not list:
+        raise TypeError(
+            f"{label}: {parameter.name!r} is annotated {parameter.type}; a batch command takes a list of what each "
+            f"caller sends: list[{parameter.type}]"
+        )
+    return Parameter(parameter.name, typing.get_args(annotation)[0])
 
 
 def layers(function: Any) -> list[Any]:

@@ -7,6 +7,9 @@ written before its state, and the state is one byte.
 An answer that was handed to ZeroMQ has not left yet: who dies then has begun a request that the broker still waits for.
 So an answered request stays on the page until its slot is needed. By then its answer has arrived, as the broker gives a
 worker no more requests than it has slots, and the oldest answer arrives first.
+
+The agent makes the page before anybody knows the service, with room for all that a worker may ever hold; the worker,
+which knows what its batches take, says how much of it is in use. A look at all states is one strided copy.
 """
 
 from __future__ import annotations
@@ -21,7 +24,11 @@ from typing import Any, NamedTuple
 
 __all__ = ["Started", "StartedPage"]
 
-_HEADER = struct.Struct("<B7xQ")  # how far it is, served
+_HEADER = struct.Struct("<B3xIQ")  # how far it is, slots in use, served
+_IN_USE, _IN_USE_AT = struct.Struct("<I"), 4
+_SERVED, _SERVED_AT = struct.Struct("<Q"), 8
+# Written one by one: packing begins with zeros, and who looks at that moment, or is killed in it, must not find them.
+
 _SLOT = struct.Struct("<B7x16sQd")  # state, client id, request id, deadline (time.monotonic, system-wide on Linux)
 
 _STARTING, _LOADED, _READY = range(3)  # how far a worker is
@@ -53,8 +60,8 @@ class StartedPage:
             os.ftruncate(descriptor, size)
         self._descriptor = descriptor
         self._slots = slots
-        self._available = deque(range(slots))  # never used, then answered, the oldest first
         self._map = mmap.mmap(descriptor, size)
+        self.narrow(slots)
 
     def __reduce__(self) -> tuple[Any, ...]:
         from multiprocessing.reduction import DupFd
@@ -62,6 +69,11 @@ class StartedPage:
         return _attach, (DupFd(self._descriptor), self._slots)
 
     # --- the worker writes ---
+
+    def narrow(self, slots: int) -> None:
+        """Use no more than so many of its slots; before the first request."""
+        _IN_USE.pack_into(self._map, _IN_USE_AT, slots)
+        self._available = deque(range(slots))  # never used, then answered, the oldest first
 
     def mark_loaded(self) -> None:
         """The worker has all it needs but a broker."""
@@ -78,7 +90,7 @@ class StartedPage:
             RuntimeError: all slots are taken.
         """
         if not self._available:
-            raise RuntimeError(f"more than {self._slots} requests were begun")
+            raise RuntimeError(f"more than {self._in_use} requests were begun")
         slot = self._available.popleft()
         at = _HEADER.size + slot * _SLOT.size
         _SLOT.pack_into(self._map, at, _FREE, client, request_id, deadline)
@@ -89,8 +101,7 @@ class StartedPage:
         """The answer is on its way."""
         self._map[_HEADER.size + slot * _SLOT.size] = _ANSWERED
         self._available.append(slot)
-        how_far, served = _HEADER.unpack_from(self._map)
-        _HEADER.pack_into(self._map, 0, how_far, served + 1)
+        _SERVED.pack_into(self._map, _SERVED_AT, self.served + 1)
 
     # --- the agent reads ---
 
@@ -107,7 +118,7 @@ class StartedPage:
     @property
     def served(self) -> int:
         """How many requests it has answered."""
-        return int(_HEADER.unpack_from(self._map)[1])
+        return int(_SERVED.unpack_from(self._map, _SERVED_AT)[0])
 
     def running(self) -> list[Started]:
         """What was begun and not answered."""
@@ -117,11 +128,18 @@ class StartedPage:
         """What was begun and is not known to be answered: the answer may not have arrived."""
         return self._in_state(_RUNNING, _ANSWERED)
 
-    def _in_state(self, *states: int) -> list[Started]:
-        slots = (_SLOT.unpack_from(self._map, _HEADER.size + n * _SLOT.size) for n in range(self._slots))
-        return [
-            Started(client, request_id, deadline) for state, client, request_id, deadline in slots if state in states
-        ]
+    @property
+    def _in_use(self) -> int:
+        return int(_IN_USE.unpack_from(self._map, _IN_USE_AT)[0])
+
+    def _in_state(self, *wanted: int) -> list[Started]:
+        end = _HEADER.size + self._in_use * _SLOT.size
+        states = self._map[_HEADER.size : end : _SLOT.size]
+        return [self._read(slot) for slot, state in enumerate(states) if state in wanted]
+
+    def _read(self, slot: int) -> Started:
+        _, client, request_id, deadline = _SLOT.unpack_from(self._map, _HEADER.size + slot * _SLOT.size)
+        return Started(client, request_id, deadline)
 
     def close(self) -> None:
         """Free it here; the other process keeps its own view. Repeatable."""

@@ -1,6 +1,6 @@
-"""The loop of a worker that has async functions: one trio loop for the life of the process.
+"""The loop of a worker that has async functions, or runs several at a time: one trio loop for the life of the process.
 
-Synchronous functions of such a service run in the loop too, and hold it up meanwhile.
+How the functions are run in it is in `worker.trio_answers`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Sequence
-from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import trio
 import zmq
@@ -22,13 +21,14 @@ from maitred.protocol.frames import Frames
 from maitred.protocol.worker import RequestsConnection
 from maitred.transport.errors import WouldBlock
 from maitred.transport.pump import Pump
-from maitred.worker import answers
+from maitred.worker.batch import Batch
 from maitred.worker.calling import AsyncCalls
 from maitred.worker.context import Cancelled
 from maitred.worker.control import Control
-from maitred.worker.invoke import ainvoke
-from maitred.worker.requests import Requests
+from maitred.worker.gathering import Arrived, Gathering
+from maitred.worker.requests import Requests, Taken
 from maitred.worker.running import Run
+from maitred.worker.trio_answers import TrioAnswers
 
 __all__ = ["TrioLoop"]
 
@@ -47,7 +47,7 @@ class TrioLoop:
 
     Args:
         clients_endpoint: where `acall` calls.
-        slots: requests that run at a time.
+        slots: requests that run at a time, or batches; the synchronous ones in threads, where it is more than one.
     """
 
     def __init__(
@@ -64,17 +64,19 @@ class TrioLoop:
         self._pump = Pump([socket], self._receive, on_idle=self._register_if_stranger)
         self._connection = connection
         self._requests = requests
+        self._requests.in_threads = slots > 1
+        self._answers = TrioAnswers(requests, slots, self._send_part)
         self._control = control
         self._nursery: trio.Nursery | None = None
-        self._token: trio.lowlevel.TrioToken | None = None
         self._left = trio.Event()
         self._stranger = False
         self._stopping = False
         self._owing = False
         self._slots = slots
         self._runs = 0
-        self._waiting: deque[tuple[messages.Dispatch, Sequence[Any]]] = deque()
-        self._taken: deque[tuple[Run, Sequence[Any]]] = deque()
+        self._gathering = Gathering(requests.service.commands)
+        self._waiting: deque[list[Arrived]] = deque()
+        self._taken: deque[list[Taken]] = deque()
         self._refusal: MaitredError | None = None
 
     async def run(self) -> None:
@@ -83,7 +85,7 @@ class TrioLoop:
         Raises:
             MaitredError: the broker refused this worker.
         """
-        self._token = trio.lowlevel.current_trio_token()
+        self._requests.window.open()
         self._requests.page.mark_loaded()
         try:
             async with trio.open_nursery() as nursery:
@@ -115,17 +117,24 @@ class TrioLoop:
     async def _stay_in_touch(self) -> None:
         while True:
             await trio.sleep(IDLE_S)
+            self._wait_no_longer()
             if not self._runs:
                 with contextlib.suppress(WouldBlock):
                     self._pump.send(0, self._connection.heartbeat())
+
+    def _wait_no_longer(self) -> None:
+        """Begin with what has come of a batch: its rest has not come for a while."""
+        self._waiting.extend(self._gathering.rest())
+        self._begin_more()
 
     def _register_if_stranger(self) -> None:
         """All that has arrived was taken: what is not named as held from here on is lost."""
         if self._stranger and self._nursery is not None:
             self._stranger = False
-            taken = (self._take() for _ in range(len(self._waiting)))
-            self._taken.extend((run, body) for run, body in taken if run is not None)
+            self._waiting.extend(self._gathering.rest())
+            self._taken.extend(self._take() for _ in range(len(self._waiting)))
             self._nursery.start_soon(self._register)
+            self._begin_more()
 
     async def _register(self) -> None:
         while not await self._send(self._connection.register(), wait=False):  # noqa: ASYNC110 - only time will tell
@@ -141,7 +150,7 @@ class TrioLoop:
             return
         match order:
             case messages.Dispatch():
-                self._waiting.append((order, body))
+                self._waiting.extend(self._gathering.add(order, body, time.monotonic()))
                 self._begin_more()
             case messages.WorkerCancel():
                 self._requests.running.cancel((order.client, order.id), order.reason)
@@ -160,79 +169,42 @@ class TrioLoop:
         """Begin what lies ready, as far as there is room; what was sent ahead waits, and may be recalled meanwhile."""
         assert self._nursery is not None
         while (self._taken or self._waiting) and self._runs < self._slots and not self._stopping:
-            run, body = self._taken.popleft() if self._taken else self._take()
-            if run is not None:
+            taken = self._taken.popleft() if self._taken else self._take()
+            if taken:
                 self._runs += 1
-                self._nursery.start_soon(self._serve, run, body)
+                self._nursery.start_soon(self._serve, taken)
 
-    def _take(self) -> tuple[Run | None, Sequence[Any]]:
-        order, body = self._waiting.popleft()
-        return self._requests.take(order, self._calls.call if self._calls else None), body
+    def _take(self) -> list[Taken]:
+        return self._requests.take_all(self._waiting.popleft(), self._calls.call if self._calls else None)
 
-    async def _serve(self, run: Run, body: Sequence[Any]) -> None:
-        order = run.order
-        slot = self._requests.page.begin(order.client, order.id, run.context.deadline or 0.0)
+    async def _serve(self, taken: list[Taken]) -> None:
+        for run, _ in taken:
+            self._requests.begin(run)
         try:
-            if await self._send(await self._answer(run, body)):
-                self._requests.page.end(slot)
-                self._requests.running.end(run)
+            command = self._requests.batched(taken)
+            if command is not None:
+                batch = Batch(self._requests, command, taken)
+                for run, answer in batch.left_out:
+                    await self._finish(run, answer)
+                for run, answer in await self._answers.batch(command, batch):
+                    await self._finish(run, answer)
             else:
-                self._owing = True
+                for run, body in taken:
+                    await self._finish(run, await self._answers.answer(run, body))
         finally:
             self._runs -= 1
             self._left.set()
             self._begin_more()
 
-    async def _answer(self, run: Run, body: Sequence[Any]) -> Frames:
-        began = time.perf_counter()
-        read = self._requests.read(run, body)
-        if isinstance(read, list):
-            return read
-        command, kwargs = read
-        stream = _Stream(self, run)
-        with trio.CancelScope() as scope:
-            self._watch(run, scope, stream)
-            try:
-                value = await ainvoke(command, kwargs, run.context, stream.emit)
-            except trio.Cancelled:
-                raise
-            except BaseException as error:  # whatever an application raises, its caller is answered
-                if not (run.context.cancelled and _only_stopped(error)):
-                    return answers.failure(run.order, error, run.context, ran_s=time.perf_counter() - began)
-            else:
-                ran_s = time.perf_counter() - began
-                return answers.result(run.order, value, self._requests.max_message_bytes, ran_s=ran_s)
-        reason = run.context.cancel_reason or "deadline"
-        return answers.failure(run.order, Cancelled(reason), run.context)
+    async def _finish(self, run: Run, answer: Frames) -> None:
+        if await self._send(answer):
+            self._requests.end(run)
+        else:
+            self._owing = True
 
-    def _watch(self, run: Run, scope: trio.CancelScope, stream: _Stream) -> None:
-        """Have a cancel, a grant or the deadline reach the function."""
-        token = self._token
-        assert token is not None
-
-        def look() -> None:
-            if run.context.cancelled:
-                scope.cancel()
-            stream.changed.set()
-
-        run.on_change = partial(token.run_sync_soon, look)
-        scope.deadline = trio.current_time() + (run.context.remaining or 0.0)
-        if run.context.cancelled:
-            scope.cancel()
-
-    async def send_part(self, message: Frames) -> None:
-        """Hand a part to ZeroMQ; waits while the broker is away.
-
-        Raises:
-            Cancelled: this worker ends; a stream without the part would be a wrong one.
-        """
+    async def _send_part(self, message: Frames) -> None:
         if not await self._send(message):
-            raise Cancelled("draining")
-
-    @property
-    def max_message_bytes(self) -> int:
-        """What the broker accepts."""
-        return self._requests.max_message_bytes
+            raise Cancelled("draining")  # a stream without this part would be a wrong one
 
     async def _send(self, message: Frames, *, wait: bool = True) -> bool:
         """Hand a message to ZeroMQ; False where it was given up: while the broker is away, it waits until SIGTERM."""
@@ -246,36 +218,3 @@ class TrioLoop:
                     return False
             await trio.sleep(RETRY_S)
             waited += RETRY_S
-
-
-def _only_stopped(error: BaseException) -> bool:
-    """Whether it is no more than what a nursery makes of the order to stop."""
-    if not isinstance(error, BaseExceptionGroup):
-        return False
-    group = cast("BaseExceptionGroup[BaseException]", error)
-    _, rest = group.split((trio.Cancelled, Cancelled, GeneratorExit))
-    return rest is None
-
-
-class _Stream:
-    """The parts of one request, under the credit of its reader."""
-
-    def __init__(self, loop: TrioLoop, run: Run) -> None:
-        self.changed = trio.Event()
-        self._loop = loop
-        self._run = run
-        self._number = 0
-
-    async def emit(self, value: Any) -> None:
-        """Send a part, once the reader has room for it."""
-        run = self._run
-        if not run.credit.wanted:
-            await trio.lowlevel.checkpoint()
-            return
-        while not run.credit.take_now():
-            self.changed = trio.Event()
-            if run.credit.take_now():
-                break
-            await self.changed.wait()
-        await self._loop.send_part(answers.part(run.order, self._number, value, self._loop.max_message_bytes))
-        self._number += 1

@@ -22,7 +22,7 @@ class Talk:
         self.it.outgoing.clear()
         return out
 
-    def hear(self, message: messages.Message, now: float = 0.0, *body: bytes) -> bytes | None:
+    def hear(self, message: messages.Message, now: float = 0.0, *body: bytes) -> messages.Fence | None:
         return self.it.receive(frames.encode(message, body), now)
 
     def meet(self) -> None:
@@ -74,10 +74,12 @@ def test_it_vouches_every_interval() -> None:
     assert talk.it.next_deadline() == 1.0
 
 
-def test_a_fence_names_who_is_to_be_killed() -> None:
+def test_a_fence_says_who_is_to_be_killed_and_why() -> None:
     talk = Talk()
     talk.meet()
-    assert talk.hear(messages.Fence(WORKER)) == WORKER
+    assert talk.hear(messages.Fence(WORKER)) == messages.Fence(WORKER, "heartbeat", None)
+    for_what_it_does = messages.Fence(WORKER, "cancelled", (AGENT, 7))
+    assert talk.hear(for_what_it_does) == for_what_it_does
 
 
 def test_a_refusal_is_raised() -> None:

@@ -11,7 +11,7 @@ from maitred.protocol.body import decode_body, encode_body
 from maitred.protocol.errors import EncodeError, InvalidArgument, PayloadTooLarge, UnknownCommand
 from maitred.protocol.limits import MAX_TEXT_CHARS
 from maitred.worker import Service, answers
-from maitred.worker.context import Cancelled, Context
+from maitred.worker.context import Cancelled, Context, NotBegun
 
 ORDER = messages.Dispatch(bytes(16), 7, 2, "echo", 30.0)
 ROOM = 1 << 20
@@ -94,6 +94,54 @@ def test_a_result_that_cannot_be_encoded_is_an_error_of_the_application(value: A
 )
 def test_each_end_has_its_code(error: BaseException, context: Context | None, code: str) -> None:
     assert failed(error, context)[0] == code
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome", "code", "details", "text"),
+    [
+        (Cancelled("cancelled"), "stopped", "cancelled", {"outcome": "stopped"}, "'echo' stopped, as its caller asked"),
+        (
+            Cancelled("operator"),
+            "interrupted",
+            "cancelled",
+            {"outcome": "interrupted"},
+            "'echo' was interrupted, as an operator asked",
+        ),
+        (
+            NotBegun("client_lost"),
+            "stopped",
+            "cancelled",
+            {"outcome": "removed"},
+            "'echo' was not begun, as its client is gone",
+        ),
+        (
+            Cancelled("a reason of a later version"),
+            "stopped",
+            "cancelled",
+            {"outcome": "stopped"},
+            "'echo' stopped, as its caller asked",
+        ),
+        (
+            Cancelled("deadline"),
+            "interrupted",
+            "deadline_exceeded",
+            {"where": "running"},
+            "'echo' was interrupted, as its time was over",
+        ),
+        (
+            NotBegun("deadline"),
+            "stopped",
+            "deadline_exceeded",
+            {"where": "queued"},
+            "'echo' was not begun, as its time was over",
+        ),
+    ],
+)
+def test_what_was_stopped_says_how_and_why(
+    error: BaseException, outcome: str, code: str, details: dict[str, Any], text: str
+) -> None:
+    message, found = read(answers.failure(ORDER, error, Context(), outcome=outcome))
+    assert (message.code, found, message.message) == (code, details, text)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import trio
 
 from maitred.protocol.errors import PoolSaturated
 from maitred.worker import Cancelled, Context, Service
+from maitred.worker.context import NotBegun
 from maitred.worker.invoke import ainvoke, astart, describe_exception, invoke, start
 
 
@@ -80,8 +81,30 @@ def test_a_generator_behind_a_plain_wrapper_streams_too() -> None:
 
 
 def test_what_is_over_before_it_began_does_not_begin() -> None:
-    with pytest.raises(Cancelled, match="deadline"):
+    with pytest.raises(NotBegun, match="deadline"):
         invoke(command_of(lambda: pytest.fail("ran")), {}, Context(deadline=0.0), pytest.fail)
+
+
+async def test_nor_does_it_under_trio() -> None:
+    context = Context()
+    context.cancel("operator")
+    with pytest.raises(NotBegun, match="operator"):
+        await ainvoke(command_of(lambda: pytest.fail("ran")), {}, context, pytest.fail)
+
+
+async def test_the_guard_calls_the_function_and_goes_on_with_a_generator_and_nothing_else() -> None:
+    called: list[Any] = []
+
+    def guard(function: Any, *args: Any, **kwargs: Any) -> Any:
+        called.append(function)
+        return function(*args, **kwargs)
+
+    command = command_of(counted)
+    parts = Parts()
+    assert invoke(command, {"n": 2}, Context(), parts.emit, guard) == "done"
+    assert called == [counted, next, next, next]
+    assert await ainvoke(command, {"n": 2}, Context(), parts.aemit, guard) == "done"
+    assert called == [counted, next, next, next] * 2
 
 
 def test_a_cancelled_generator_is_closed_between_parts() -> None:

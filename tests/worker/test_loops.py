@@ -155,6 +155,7 @@ def a_worker(service: Service = service, slots: int = 8, *, connected: bool = Tr
         yield worker
     finally:
         signal.signal(signal.SIGTERM, before)
+        worker.requests.window.close()
         worker.context.destroy(linger=0)
         worker.requests.page.close()
 

@@ -31,10 +31,21 @@ def test_a_cancel_reaches_a_request_that_runs_and_only_that_one() -> None:
     running = Running(Held())
     run = a_run()
     running.begin(run)
-    running.cancel((CLIENT, 2), "cancelled")
+    assert running.cancel((CLIENT, 2), "cancelled") is None
     assert not run.context.cancelled
-    running.cancel((CLIENT, 1), "client_lost")
+    assert running.cancel((CLIENT, 1), "client_lost") is run
     assert run.context.cancel_reason == "client_lost"
+    running.end(run)
+    assert run.ended
+    assert running.cancel((CLIENT, 1), "cancelled") is None
+
+
+def test_an_exception_that_was_raised_in_it_is_the_outcome_and_has_the_reason() -> None:
+    run = a_run()
+    assert run.outcome == "stopped"
+    run.context.cancel("operator")
+    assert run.interrupt().reason == "operator"
+    assert run.outcome == "interrupted"
 
 
 def test_a_grant_that_overtook_its_request_counts() -> None:

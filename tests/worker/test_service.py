@@ -36,6 +36,7 @@ def test_a_bare_command_is_named_after_its_function(service: Service) -> None:
         "name": "echo",
         "idempotent": False,
         "streams": False,
+        "batch": 0,
         "parameters": [{"name": "message", "type": "str", "required": True}],
         "doc": "Say it again.",
     }

@@ -57,7 +57,22 @@ def test_more_than_its_slots_is_a_bug() -> None:
     page.close()
 
 
+def test_a_worker_says_how_much_of_the_page_is_in_use() -> None:
+    page = StartedPage(1024)
+    page.mark_ready()
+    page.narrow(2)
+    page.end(page.begin(CLIENT, 1, 10.0))
+    page.begin(CLIENT, 2, 20.0)
+    page.begin(CLIENT, 3, 30.0)
+    assert sorted(started.id for started in page.begun()) == [2, 3]
+    assert (page.served, page.ready) == (1, True)
+    with pytest.raises(RuntimeError, match="more than 2"):
+        page.begin(CLIENT, 4, 1.0)
+    page.close()
+
+
 def _begin_and_die(page: StartedPage) -> None:
+    page.narrow(3)
     page.mark_ready()
     page.begin(CLIENT, 7, 70.0)
     os.kill(os.getpid(), signal.SIGKILL)
@@ -66,7 +81,7 @@ def _begin_and_die(page: StartedPage) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["forkserver", "spawn"])
 def test_it_outlives_a_worker_that_is_killed(method: str) -> None:
-    page = StartedPage(2)
+    page = StartedPage(1024)
     process = multiprocessing.get_context(method).Process(target=_begin_and_die, args=(page,))
     process.start()
     process.join(30)
