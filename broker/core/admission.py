@@ -49,6 +49,8 @@ class Admission:
         if not self._is_served(client, message, size, body, pool):
             return
         timeout = pool.settings.timeout_s if message.timeout is None else message.timeout
+        if message.due and client.same_clock:
+            timeout = min(timeout, max(message.due - self._state.settings.clock_ahead_s - now, 0.0))
         easy = self._is_at_ease(pool, size)
         identity = client.identity
         if not (easy and identity.max_in_flight is None) and not self._has_room(
@@ -191,7 +193,8 @@ class Admission:
             return False
         if not places or len(pool.queue) < pool.completions.slots:  # rather a broken word than idle workers
             return True
-        return room > max(places.expected, 1, pool.settings.max_queue // RESERVED_PART)
+        reserved = pool.settings.max_queue // RESERVED_PART if places is pool.outside else 0
+        return room > max(places.expected, 1, reserved)
 
     def _send_away(
         self, client: Client, message: messages.Request, pool: Pool, reason: str, places: Places, room: int, now: float

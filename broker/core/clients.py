@@ -45,7 +45,9 @@ class Clients:
             return
         identity = self._identify(message)
         identity.connections += 1
-        self._state.parties[peer] = Client(peer, identity, message.software, now)
+        client = Client(peer, identity, message.software, now)
+        client.same_clock = bool(self._state.settings.clock) and message.clock == self._state.settings.clock
+        self._state.parties[peer] = client
         self._state.clients += 1
         self._workers.welcome(peer)
 

@@ -105,13 +105,14 @@ class Identity:
 class Client:
     """One connection of a client process, and what it waits for."""
 
-    __slots__ = ("heard_at", "id", "identity", "peer", "software", "waiting", "watches")
+    __slots__ = ("heard_at", "id", "identity", "peer", "same_clock", "software", "waiting", "watches")
 
     def __init__(self, peer: Peer, identity: Identity, software: str, now: float) -> None:
         self.peer = peer
         self.id = identity.id
         self.identity = identity
         self.software = software
+        self.same_clock = False
         self.heard_at = now
         self.waiting: dict[int, Request] = {}
         self.watches: dict[int, Pool] = {}

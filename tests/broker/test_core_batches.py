@@ -138,13 +138,3 @@ def test_one_of_it_that_is_cancelled_is_told_and_the_others_go_on() -> None:
     assert house.bench.take(worker) == [(m.WorkerCancel(CLIENT, 2, "cancelled"), [])]
     house.answer(worker, 2, 3)
     assert house.bench.core.state.workers[id128(100)].load == 0
-
-
-def test_a_deadline_on_the_workers_own_clock() -> None:
-    bench = Bench(clock="boot-1", clock_ahead_s=5000.0)
-    client = bench.client()
-    same, other = bench.worker(100, clock="boot-1"), bench.worker(200, clock="boot-2")
-    for n in (1, 2):
-        bench.tell(client, m.Request(n, POOL, "echo", 2.0), b"")
-    assert [order.due for order in bench.orders(same)] == [bench.now + 2.0 + 5000.0]
-    assert [order.due for order in bench.orders(other)] == [0.0]
