@@ -184,8 +184,9 @@ class Call:
         if it.retries is not None:
             idempotent, attempts = it.idempotent or (True if it.retries else None), it.retries + 1
         priority = messages.PRIORITIES[it.priority]
+        due = self.deadline or 0.0  # of `time.monotonic`, the clock that HELLO names
         return messages.Request(
-            request_id, self.pool, self.command, left, self.window, idempotent, attempts, priority, self.ticket
+            request_id, self.pool, self.command, left, self.window, idempotent, attempts, priority, self.ticket, due
         )
 
     def again_at(self, event: Answer | None, now: float) -> float | None:

@@ -9,6 +9,7 @@ import platform
 from maitred.client.throttling import Throttling
 from maitred.protocol import limits
 from maitred.protocol.client import ClientConnection
+from maitred.transport import clock
 
 SOFTWARE = "maitred-python"
 
@@ -37,8 +38,9 @@ class Origin:
         self.throttling = None if throttle is None else Throttling(throttle)
         self._name = name
         self._id = os.urandom(16)
+        self._clock = clock.name()
 
     def connection(self, endpoint: str) -> ClientConnection:
         """The protocol's half for one more connection."""
-        who = {"software": SOFTWARE, "host": platform.node(), "name": self._name}
+        who = {"software": SOFTWARE, "host": platform.node(), "name": self._name, "clock": self._clock}
         return ClientConnection(self._id, endpoint, pid=self.pid, **who)

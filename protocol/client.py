@@ -99,14 +99,23 @@ class ClientConnection:
         address: where it is connected to, for messages.
         software, host, pid: who this is, for the broker's tables.
         name: what the application calls itself; the broker may be configured by it.
+        clock: names the clock of the requests' `due`.
     """
 
     def __init__(
-        self, client: bytes, address: str, *, software: str = "", host: str = "", pid: int = 0, name: str = ""
+        self,
+        client: bytes,
+        address: str,
+        *,
+        software: str = "",
+        host: str = "",
+        pid: int = 0,
+        name: str = "",
+        clock: str = "",
     ) -> None:
         self.outgoing: list[frames.Frames] = []
         self.welcome: messages.Welcome | None = None
-        self._hello = messages.Hello(client, software[:64], host[:255], pid, name)
+        self._hello = messages.Hello(client, software[:64], host[:255], pid, name, clock)
         self._address = address
         self._outstanding: dict[int, frames.Frames] = {}
         self._watches: dict[int, None] = {}  # those of them that are watches
