@@ -82,9 +82,7 @@ def _print_workers(rows: Rows) -> None:
 
 
 def _print_pools(rows: Rows) -> None:
-    known = {key for row in rows for key in row}
-    columns = {heading: key for heading, key in POOL_COLUMNS.items() if key in known}
-    print_table(columns, rows, empty="no pools")
+    print_table(POOL_COLUMNS, rows, empty="no pools")
     for row in rows:
         if row.get("degraded"):
             print(f"pool {row['name']!r} is degraded: {row['degraded']}")

@@ -22,6 +22,8 @@ COLUMNS = {
     "STATE": "state",
     "AGE": "age",
     "PRIORITY": "priority",
+    "ATTEMPT": "attempt",
+    "CLIENT": "client",
     "WORKER": "worker",
 }
 

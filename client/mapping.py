@@ -5,7 +5,7 @@
 At most `window` items are taken from the iterable and not yielded yet. How many of them are under way at a time adapts:
 
     refused         what was accepted is what fits: no more than that is under way until the pause is over
-    level "full"    a fifth less, once for each round of answers, and never less than one
+    level "full"    a fifth less, once for each round of answers and each second, and never less than one
     level "high"    as it is
     level "ok"      one more for each round of answers, up to the window
 
@@ -35,6 +35,9 @@ DEFAULT_MAP_WINDOW = 64
 LESS_WHEN_FULL = 0.8
 """A pool is full until it is below nine tenths of its bounds. Where all that fills it is this map, one step ends that, and
 leaves its workers as busy as before."""
+
+LEVEL_SETTLES_S = 1.0
+"""Between two such steps: a level is held for a while before it falls, and says nothing new meanwhile of this map."""
 
 
 class Item:
@@ -92,6 +95,7 @@ class MapPlan:
         self._places: list[tuple[float, int]] = []  # from when on, and the ticket
         self._sent = 0
         self._shrunk_after = 0
+        self._shrink_at = 0.0
         self._taken = 0
         self._exhausted = False
         self._under_way = 0
@@ -126,7 +130,7 @@ class MapPlan:
         item.answer = answer
         self._backoff.reset()
         if isinstance(answer, Replied | Failed):
-            self._adapt(item, answer.level)
+            self._adapt(item, answer.level, now)
 
     @property
     def ready(self) -> bool:
@@ -172,10 +176,10 @@ class MapPlan:
             self._limit = max(1.0, self._limit)
         return self._under_way < int(self._limit)
 
-    def _adapt(self, item: Item, level: int) -> None:
+    def _adapt(self, item: Item, level: int, now: float) -> None:
         if level == LEVEL_FULL:
-            if item.sent_as > self._shrunk_after:  # sent since: so many were under way when it was answered
-                self._shrunk_after = self._sent
+            if item.sent_as > self._shrunk_after and now >= self._shrink_at:  # it was sent since the last step
+                self._shrunk_after, self._shrink_at = self._sent, now + LEVEL_SETTLES_S
                 in_use = self._under_way + 2.0  # with this one, and the limit's fraction
                 self._limit = max(1.0, min(self._limit, in_use) * LESS_WHEN_FULL)
         elif level == LEVEL_OK and self._resume_at is None:

@@ -150,24 +150,33 @@ def refusal(ticket: int, retry_after: float) -> Failed:
 def test_it_does_with_less_once_a_round_while_the_pool_is_full_and_never_without() -> None:
     plan, under_way = start(window=10)
     sizes = [len(under_way)]
-    for _ in range(10):
-        under_way = answer(plan, under_way, m.LEVEL_FULL)
+    for second in range(10):
+        for part in (0.0, 0.3, 0.6):  # rounds within a second are one reason
+            under_way = answer(plan, under_way, m.LEVEL_FULL, second + part)
         sizes.append(len(under_way))
     assert sizes[:4] == [10, 8, 6, 5]
     assert sizes[-1] == 1
 
 
+def test_a_round_that_takes_long_is_one_reason_too() -> None:
+    plan, under_way = start(window=10)
+    sent: list[Item] = []
+    for second, item in enumerate(under_way):
+        sent += answer(plan, [item], m.LEVEL_FULL, 10.0 * second)
+    assert len(sent) == 8
+
+
 def test_it_holds_while_the_level_is_high_and_grows_while_it_is_ok() -> None:
     plan, under_way = start(window=10)
-    for _ in range(3):
-        under_way = answer(plan, under_way, m.LEVEL_FULL)
+    for second in range(3):
+        under_way = answer(plan, under_way, m.LEVEL_FULL, float(second))
     before = len(under_way)
     for _ in range(5):
-        under_way = answer(plan, under_way, m.LEVEL_HIGH)
+        under_way = answer(plan, under_way, m.LEVEL_HIGH, 5.0)
         assert len(under_way) == before
     sizes = list[int]()
     for _ in range(12):
-        under_way = answer(plan, under_way, m.LEVEL_OK)
+        under_way = answer(plan, under_way, m.LEVEL_OK, 6.0)
         sizes.append(len(under_way))
     assert sizes[0] == before + 1
     assert sizes == sorted(sizes)

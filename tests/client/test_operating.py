@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio
 import pytest
+from broker_peers import POOL
 from scripted_broker import ScriptedBroker
 
 from maitred.client import AsyncClient, Client
@@ -105,3 +106,25 @@ def test_whoever_waits_is_told_when_another_has_cancelled_it(make_broker: Make) 
         with pytest.raises(RequestCancelled) as caught:
             client.execute("general", "work")
         assert caught.value.outcome == "stopped"
+
+
+# --- a real broker ---
+
+
+def test_requests_are_listed_and_cancelled_by_whoever_may(make_site: Callable[..., Any]) -> None:
+    site = make_site(slots=1)
+    with Client(site.clients) as client, Client(site.clients) as operator:
+        running, queued = client.submit(POOL, "hang"), client.submit(POOL, "echo", priority="low")
+        site.wait(lambda: len(operator.requests()) == 2 and site.started)
+        rows = {row["command"]: row for row in operator.requests()}
+        assert (rows["hang"]["state"], rows["echo"]["state"]) == ("running", "queued")
+        assert rows["echo"]["priority"] == "low"
+        for future, command, outcome in ((queued, "echo", "removed"), (running, "hang", "stopped")):
+            operator.cancel_request(rows[command]["id"])
+            error = future.exception(WITHIN_S)
+            assert isinstance(error, RequestCancelled)
+            assert error.outcome == outcome
+        with pytest.raises(InvalidArgument):
+            operator.cancel_request(rows["echo"]["id"])
+        assert operator.quarantine() == []
+        assert operator.release("all") == {"released": []}

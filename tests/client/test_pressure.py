@@ -10,12 +10,13 @@ from typing import Any
 
 import anyio
 import pytest
+from broker_peers import POOL
 from hypothesis import given
 from hypothesis import strategies as st
 from scripted_broker import ScriptedBroker, echo
 
 from maitred.client import AsyncClient, Client, Pressure
-from maitred.client.errors import InvalidArgument, RequestCancelled, Unavailable, UnknownPool
+from maitred.client.errors import InvalidArgument, PoolSaturated, RequestCancelled, Unavailable, UnknownPool
 from maitred.client.pressure import Latest, PressureChanges, PressureWatch
 from maitred.protocol import frames
 from maitred.protocol import messages as m
@@ -209,6 +210,7 @@ def test_a_forked_child_leaves_its_parent_s_watch_alone(make_broker: Make) -> No
 # --- the asynchronous client ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["trio", "asyncio"])
 def test_tasks_watch_as_threads_do(make_broker: Make, backend: str) -> None:
     broker = make_broker(watched)
@@ -256,3 +258,24 @@ async def _closed_amid(changes: Any) -> None:
     with pytest.raises(RequestCancelled) as caught:
         await anext(changes)
     assert caught.value.outcome == "client_closed"
+
+
+# --- a real broker ---
+
+
+@pytest.mark.slow
+def test_a_pool_that_fills_and_empties(make_site: Callable[..., Any]) -> None:
+    site = make_site(max_queue=4)
+    with Client(site.clients) as client, client.pressure(POOL) as changes:
+        assert next(changes).level == "ok"
+        hanging = [client.submit(POOL, "hang") for _ in range(4)]
+        site.wait(lambda: len(site.started) == 4)
+        with pytest.raises(PoolSaturated):
+            client.execute(POOL, "echo")
+        while (pressure := next(changes)).level != "full":
+            assert pressure.level == "high"
+        assert pressure.capacity == 4
+        for future in hanging:
+            future.cancel()
+        while next(changes).level != "ok":
+            client.execute(POOL, "echo", on_saturated="wait")  # a level is looked at when something happens
