@@ -27,6 +27,7 @@ from maitred.broker.events import EventLog, Logger, make_logger
 from maitred.broker.settings import BrokerSettings
 from maitred.broker.shell import Shell
 from maitred.config.rundir import Connection, RunDirError, claim, run_dir
+from maitred.transport import clock
 from maitred.transport.context import new_context
 from maitred.transport.endpoints import bind
 from maitred.transport.errors import EndpointError
@@ -109,7 +110,9 @@ async def _serve(
 ) -> int:
     events = EventLog(logger)
     make_pump = functools.partial(host.pump, batch=settings.receive_batch)
-    shell = Shell(settings.core(f"maitred {metadata.version('maitred')}"), clients, workers, events, make_pump)
+    ahead_s = time.monotonic() - trio.current_time()  # both are the same clock, from another beginning
+    core = settings.core(f"maitred {metadata.version('maitred')}", clock.name(), ahead_s)
+    shell = Shell(core, clients, workers, events, make_pump)
     forced = False
 
     async def obey(task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 
 from msgspec import Struct
 
-from maitred.broker.core.settings import CoreSettings, PoolSettings
+from maitred.broker.core.settings import ClientSettings, CoreSettings, PoolSettings
 from maitred.protocol import limits
 from maitred.transport.drain import DEFAULT_BATCH
 from maitred.transport.sockets import DEFAULT_HWM
@@ -25,6 +25,7 @@ class BrokerSettings(Struct, frozen=True, forbid_unknown_fields=True):
         run_dir: directory of the lock, the `ipc://` sockets and the connection file; None: the default one.
         pools: what can be called.
         routing: pattern of a command's name → pool; the first match wins.
+        given: pattern of the name that a client gives itself → what it is given; the first match wins.
         busy_poll_s: how long to look for the next message before going to sleep.
         receive_batch: messages taken from one side before the other's turn.
         high_water_mark: messages queued for one peer, each way.
@@ -37,11 +38,13 @@ class BrokerSettings(Struct, frozen=True, forbid_unknown_fields=True):
     workers: str
     pools: list[PoolSettings]
     routing: list[tuple[str, str]]
+    given: list[tuple[str, ClientSettings]] = []
     run_dir: str | None = None
     heartbeat_interval_s: float = 1.0
     heartbeat_liveness: int = 3
     drain_timeout_s: float = 30.0
     max_message_bytes: int = limits.MAX_MESSAGE_BYTES
+    max_queued_bytes: int = 1024 * 1024 * 1024
     busy_poll_s: float = 0.0003
     receive_batch: int = DEFAULT_BATCH
     high_water_mark: int = DEFAULT_HWM
@@ -55,8 +58,12 @@ class BrokerSettings(Struct, frozen=True, forbid_unknown_fields=True):
         """The pool that the routing table names for a command."""
         return next((pool for pattern, pool in self.routing if fnmatchcase(command, pattern)), None)
 
-    def core(self, software: str) -> CoreSettings:
-        """The core's share of it, for one life of the broker."""
+    def client(self, name: str) -> ClientSettings:
+        """What a client of this name is given."""
+        return next((given for pattern, given in self.given if fnmatchcase(name, pattern)), ClientSettings())
+
+    def core(self, software: str, clock: str = "", clock_ahead_s: float = 0.0) -> CoreSettings:
+        """The core's share of it, for one life of the broker. `clock` and by how much it is ahead: see `CoreSettings`."""
         pools: Mapping[str, PoolSettings] = {pool.name: pool for pool in self.pools}
         return CoreSettings(
             epoch=os.urandom(16),
@@ -66,5 +73,9 @@ class BrokerSettings(Struct, frozen=True, forbid_unknown_fields=True):
             heartbeat_liveness=self.heartbeat_liveness,
             drain_timeout_s=self.drain_timeout_s,
             max_message_bytes=self.max_message_bytes,
+            max_queued_bytes=self.max_queued_bytes,
+            client=self.client,
+            clock=clock,
+            clock_ahead_s=clock_ahead_s,
             software=software,
         )

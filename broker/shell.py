@@ -25,6 +25,7 @@ from maitred.protocol import frames as wire
 from maitred.protocol import limits
 from maitred.transport.errors import HostUnreachable, SocketClosed, WouldBlock
 from maitred.transport.frames import TooManyFrames
+from maitred.transport.hangups import Hangups
 from maitred.transport.host import HostedPump
 from maitred.transport.pump import Pump
 
@@ -33,6 +34,9 @@ SIDES = tuple(Side)
 
 REMEMBERED_INPUTS = 1000
 """Headers kept for a post-mortem: who said what, and when. Bodies and what came before them are not kept."""
+
+HELLO = b"\x0a"
+"""Number of that message: what stands in a header behind the magic and the mark of the array."""
 
 FAREWELL_S = 2.0
 """At the end of a drain, so long is waited for peers that are slow to take their answers."""
@@ -68,6 +72,7 @@ class Shell:
             on_overlong=self._receive_overlong,
             max_frames=limits.MAX_FRAMES + 1,  # the ROUTER puts the peer's name in front
         )
+        self._hangups: Hangups[Peer] = Hangups(clients, self._hung_up)
         self._outbox = Outbox()
         self._waiting = self._outbox.lines  # asked for each message that is sent
         self._retry_s = FIRST_RETRY_S
@@ -81,9 +86,11 @@ class Shell:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._tick_for_ever)
+                nursery.start_soon(self._hangups.run)
                 await nursery.start(self._pump.run)
                 task_status.started()
         finally:
+            self._hangups.close()
             self._pump.close()
 
     def drain(self) -> None:
@@ -114,6 +121,11 @@ class Shell:
         head = message[0] if message else b""
         self.inputs.append((now, peer, head if type(head) is bytes else _beginning(head)))
         self.perform(self.core.receive(peer, message, now))
+        if not index and type(head) is bytes and head[4:5] == HELLO:
+            self._hangups.note(self._pump.descriptor(index), peer)
+
+    def _hung_up(self, peer: Peer) -> None:
+        self.perform(self.core.hung_up(peer, self._now()))
 
     def _receive_overlong(self, index: int, notice: TooManyFrames) -> None:
         # As many empty frames (the first named the peer) make the core refuse it just as it would have refused the whole.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Literal, cast
 
 import typer
 
@@ -19,6 +19,7 @@ Json = Annotated[str, typer.Argument(metavar="[JSON]", help="Arguments, a JSON o
 Stream = Annotated[
     bool, typer.Option("--stream", help="Print parts as they come, a line each; the last is the result.")
 ]
+Priority = Annotated[Literal["low", "normal", "high"], typer.Option("--priority", help="Its turn in the pool's queue.")]
 Timeout = Annotated[str | None, typer.Option("--timeout", metavar="TIME", help="As 30s or 5min. Default: the pool's.")]
 
 
@@ -29,6 +30,7 @@ def call(
     args: Json = "{}",
     stream: Stream = False,
     timeout: Timeout = None,
+    priority: Priority = "normal",
 ) -> None:
     """Run one command and print its result as JSON."""
     options: Options = context.obj
@@ -37,10 +39,10 @@ def call(
     name = None if pool == "-" else pool
     with talking_to_broker(options) as client:
         if stream:
-            for part in client.stream(name, command, arguments, timeout=seconds):
+            for part in client.stream(name, command, arguments, timeout=seconds, priority=priority):
                 print_json(part)
         else:
-            print_json(client.execute(name, command, arguments, timeout=seconds))
+            print_json(client.execute(name, command, arguments, timeout=seconds, priority=priority))
 
 
 def _arguments(text: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from maitred.cli.options import Options, talking_to_broker
 from maitred.cli.output import print_json, print_table
 from maitred.client import Client
 
-__all__ = ["pools", "status", "workers"]
+__all__ = ["Json", "Rows", "look", "pools", "status", "workers"]
 
 Rows = list[dict[str, Any]]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -24,6 +24,8 @@ POOL_COLUMNS = {
     "TOTAL": "total",
     "QUEUED": "queued",
     "MAX QUEUE": "max_queue",
+    "LEVEL": "level",
+    "RETRY AFTER": "retry_after",
     "DONE": "completed",
     "FAILED": "failed",
     "REFUSED": "refused",
@@ -58,17 +60,16 @@ def status(context: typer.Context, json: Json = False) -> None:
 
 def pools(context: typer.Context, json: Json = False) -> None:
     """The pools."""
-    _print(context, json, Client.pools, _print_pools)
+    look(context, json, Client.pools, _print_pools)
 
 
 def workers(context: typer.Context, json: Json = False) -> None:
     """The workers, those that are starting included."""
-    _print(context, json, Client.workers, _print_workers)
+    look(context, json, Client.workers, _print_workers)
 
 
-def _print(
-    context: typer.Context, json: bool, ask: Callable[[Client], Rows], for_people: Callable[[Rows], None]
-) -> None:
+def look(context: typer.Context, json: bool, ask: Callable[[Client], Rows], for_people: Callable[[Rows], None]) -> None:
+    """Print one of the broker's tables, as JSON or for people."""
     options: Options = context.obj
     with talking_to_broker(options) as client:
         rows = ask(client)

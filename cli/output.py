@@ -50,16 +50,17 @@ def print_json(value: Any) -> None:
 
 
 def print_table(columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]], *, empty: str) -> None:
-    """A table for people. `columns` maps headings to keys; numbers stand to the right."""
+    """A table for people. `columns` maps headings to keys; numbers stand to the right. What no row has is left out."""
     if not rows:
         print(empty)
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading, key in columns.items():
+    shown = {heading: key for heading, key in columns.items() if any(key in row for row in rows)}
+    for heading, key in shown.items():
         numeric = all(isinstance(row.get(key), int | float | None) for row in rows)
         table.add_column(heading, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(_cell(key, row.get(key)) for key in columns.values()))
+        table.add_row(*(_cell(key, row.get(key)) for key in shown.values()))
     console = Console()
     if not console.is_terminal:
         console = Console(width=200)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from maitred.broker.core.settings import PoolSettings
+from maitred.broker.core.settings import ClientSettings, PoolSettings
 from maitred.broker.settings import BrokerSettings
 from maitred.config import Config, import_path
 from maitred.worker.agent_settings import AgentSettings
@@ -17,7 +17,20 @@ def of_broker(config: Config, log_level: str, log_format: str, *, parent: int | 
         clients=it.clients,
         workers=it.workers,
         pools=[
-            PoolSettings(name, pool.timeout_s, pool.max_queue, pool.max_attempts) for name, pool in config.pools.items()
+            PoolSettings(
+                name,
+                pool.timeout_s,
+                pool.max_queue,
+                pool.max_attempts,
+                pool.max_queue_bytes,
+                pool.kill_grace_s,
+                pool.kill_on_cancel,
+                pool.quarantine_after,
+            )
+            for name, pool in config.pools.items()
+        ],
+        given=[
+            (pattern, ClientSettings(client.weight, client.max_in_flight)) for pattern, client in config.clients.items()
         ],
         routing=list(config.routing.items()),
         run_dir=str(it.run_dir) if it.run_dir else None,
@@ -25,6 +38,7 @@ def of_broker(config: Config, log_level: str, log_format: str, *, parent: int | 
         heartbeat_liveness=it.heartbeat_liveness,
         drain_timeout_s=it.drain_timeout_s,
         max_message_bytes=it.max_message_bytes,
+        max_queued_bytes=it.max_queued_bytes,
         busy_poll_s=it.busy_poll_s,
         receive_batch=it.receive_batch,
         high_water_mark=it.high_water_mark,
@@ -49,6 +63,7 @@ def of_agent(
         size=pool.size.min,
         path=tuple(import_path(config)),
         clients_endpoint=clients_endpoint,
+        slots=pool.concurrency,
         prefetch=pool.prefetch,
         gc_threshold=pool.gc_threshold,
         out_of_band_bytes=pool.out_of_band_bytes,

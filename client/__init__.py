@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from maitred.client import errors
 from maitred.client.futures import RequestFuture
+from maitred.client.pressure import Pressure
 from maitred.client.sync import Client
 
 if TYPE_CHECKING:
     from maitred.client.asynchronous import AsyncClient
 
-__all__ = ["AsyncClient", "Client", "RequestFuture", "errors"]
+__all__ = ["AsyncClient", "Client", "Pressure", "RequestFuture", "errors"]
 
 
 def __getattr__(name: str) -> Any:

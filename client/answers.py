@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import functools
-import threading
 import time
-from abc import ABC, abstractmethod
 from collections import deque
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import anyio
 import anyio.lowlevel
 
 from maitred.client.async_link import AsyncLink
 from maitred.client.calls import Answer, Call, outcome, refusal, result
+from maitred.client.dropped import Dropped
 from maitred.client.errors import MaitredError, RequestCancelled
 from maitred.client.mapping import Item, MapPlan
 from maitred.client.origin import Origin
+from maitred.client.places import Place, claim, keep
 from maitred.protocol.client import PartArrived
 
 __all__ = ["AsyncMap", "AsyncRequest", "AsyncStream", "Mailbox"]
@@ -48,39 +47,7 @@ class Mailbox:
         return self._answers.popleft()
 
 
-class _Dropped(ABC):
-    """Has its requests stopped when it is closed, left or dropped."""
-
-    def __init__(self, link: AsyncLink, origin: Origin) -> None:
-        self._link = link
-        self._origin = origin
-        self._thread = threading.get_ident()
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        if threading.get_ident() == self._thread and not self._link.closed:
-            self.close()
-
-    async def aclose(self) -> None:
-        """Do what `close` does, for `contextlib.aclosing`."""
-        self.close()
-
-    @abstractmethod
-    def close(self) -> None:
-        """Have what is under way stopped. Repeatable; does not wait."""
-
-
-class AsyncStream(_Dropped):
+class AsyncStream(Dropped):
     """The parts of one request, and last its result: `async for part in client.stream(…)`.
 
     Cancelling whoever waits for a part has the request stopped.
@@ -117,7 +84,9 @@ class AsyncStream(_Dropped):
     async def _next(self) -> Answer:
         if self._request_id:
             return await self._mailbox.get()
-        self._call.begin(time.monotonic())
+        now = time.monotonic()
+        self._call.begin(now)
+        claim(self._call, self._origin, now)
         while True:
             self._request_id = next(self._origin.numbers)
             await self._link.send(self._call, self._request_id, self._mailbox.put)
@@ -125,6 +94,7 @@ class AsyncStream(_Dropped):
             now = time.monotonic()
             again_at = self._call.again_at(answer, now)
             if again_at is None:
+                keep(Place.of(answer, self._call, self._origin, now))
                 return answer
             await anyio.sleep(again_at - now)
 
@@ -155,7 +125,7 @@ class _Arrivals:
             await self._came.wait()
 
 
-class AsyncMap(_Dropped):
+class AsyncMap(Dropped):
     """The results of many requests in order: `async for value in client.map(…)`.
 
     Cancelling whoever waits for a result has all of them stopped.
@@ -212,6 +182,7 @@ class AsyncRequest:
         self._request_id = 0
         self._cancelled = False
         self._answer: Answer | None = None
+        self._place: Place | None = None
         self._ended = anyio.Event()
 
     async def send(self) -> None:
@@ -227,6 +198,7 @@ class AsyncRequest:
         """
         await self._ended.wait()
         assert self._answer is not None
+        keep(self._place)
         return result(self._answer)
 
     def done(self) -> bool:
@@ -264,6 +236,7 @@ class AsyncRequest:
 
     def _end(self, answer: Answer) -> None:
         self._answer = answer
+        self._place = Place.of(answer, self._call, self._origin, time.monotonic())
         if self._cancelled:
             self.cancel_outcome = outcome(answer)
         self._ended.set()

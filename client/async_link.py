@@ -18,9 +18,10 @@ import zmq
 
 from maitred.client.calls import Call
 from maitred.client.errors import Unavailable
-from maitred.client.exchange import Exchange, Sink
+from maitred.client.exchange import Exchange, Sink, WatchSink
 from maitred.client.link import closed_error
 from maitred.client.origin import Origin
+from maitred.protocol import messages
 from maitred.transport.anyio_dealer import AnyioDealer
 from maitred.transport.endpoints import connect
 from maitred.transport.errors import EndpointError, SocketClosed, WouldBlock
@@ -47,16 +48,19 @@ class AsyncLink:
         endpoint: the broker's.
         origin: who is calling.
         connect_timeout: seconds within which the broker must answer, or take a message.
+
+    Attributes:
+        closed: whether it can be used no more.
     """
 
     def __init__(
         self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, origin: Origin, connect_timeout: float
     ) -> None:
         self.endpoint = endpoint
-        self.exchange = Exchange(origin.connection(endpoint))
+        self.exchange = Exchange(origin.connection(endpoint), origin.throttling)
         self.connection = self.exchange.connection
         self.closed = False
-        self._connect_timeout = connect_timeout
+        self.connect_timeout = connect_timeout
         socket = dealer(context, linger_ms=CLOSE_LINGER_MS)
         try:
             connect(socket, endpoint)
@@ -100,7 +104,7 @@ class AsyncLink:
             Unavailable: the broker is not there, or does not take it; it was not sent.
         """
         now = time.monotonic()
-        until = now + call.patience(now, self._connect_timeout)
+        until = now + call.patience(now, self.connect_timeout)
         if self.closed or self.connection.welcome is None:
             await self._be_welcomed(until)
             now = time.monotonic()
@@ -108,11 +112,18 @@ class AsyncLink:
         if not self.flush():
             await self._be_sent(request_id, until)
 
-    async def query(self, request_id: int, what: str, sink: Sink) -> None:
-        """Send a query."""
-        until = time.monotonic() + self._connect_timeout
+    async def ask(self, message: messages.Query | messages.Operate, sink: Sink) -> None:
+        """Ask the broker itself for something. Raises as `send` does."""
+        until = time.monotonic() + self.connect_timeout
         await self._be_welcomed(until)
-        self.exchange.query(request_id, what, sink, time.monotonic())
+        self.exchange.ask(message, sink, time.monotonic())
+        await self._be_sent(message.id, until)
+
+    async def watch(self, request_id: int, pool: str, sink: WatchSink) -> None:
+        """Be told how full a pool is, until `abandon`. Cancelled, it watches nothing. Raises as `send` does."""
+        until = time.monotonic() + self.connect_timeout
+        await self._be_welcomed(until)
+        self.exchange.watch(request_id, pool, sink, time.monotonic())
         await self._be_sent(request_id, until)
 
     def post(self, call: Call, request_id: int, sink: Sink) -> None:
@@ -127,7 +138,7 @@ class AsyncLink:
         self.flush()
 
     def abandon(self, request_id: int) -> None:
-        """Have a request stopped and forget it, if it has not ended."""
+        """Have a request stopped, or a watch, and forget it, if it has not ended."""
         if self.exchange.abandon(request_id):
             self.flush()
 

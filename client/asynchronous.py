@@ -14,12 +14,23 @@ import zmq
 
 from maitred.client.answers import AsyncMap, AsyncRequest, AsyncStream, Mailbox
 from maitred.client.async_link import AsyncLink
-from maitred.client.calls import DEFAULT_CONNECT_TIMEOUT_S, QUERY_TIMEOUT_S, Call, OnSaturated, options, result
+from maitred.client.async_pressure import AsyncPressure
+from maitred.client.calls import (
+    DEFAULT_CONNECT_TIMEOUT_S,
+    QUERY_TIMEOUT_S,
+    Call,
+    OnSaturated,
+    Priority,
+    check_name,
+    options,
+    result,
+)
 from maitred.client.endpoint import find_endpoint
 from maitred.client.errors import DeadlineExceeded
 from maitred.client.mapping import DEFAULT_MAP_WINDOW, MapPlan
 from maitred.client.origin import Origin
-from maitred.protocol import limits
+from maitred.client.places import Place, claim, keep
+from maitred.protocol import limits, messages
 from maitred.protocol.body import decode_body
 from maitred.protocol.client import Replied
 from maitred.transport.context import new_context
@@ -38,18 +49,24 @@ class AsyncClient:
     The options of the calls are those of `Client`.
 
     Args:
-        endpoint: `tcp://host:port` or `ipc://path`; None takes $MAITRED_ENDPOINT, else the broker of this host.
-        connect_timeout: seconds within which the broker must answer a new connection, or take a request.
+        endpoint, connect_timeout, name, throttle: as `Client`.
 
     Raises:
-        ValueError: the endpoint is none; the text names it.
+        ValueError: the endpoint is none, or another argument makes no sense; the text names it.
         Unavailable: no endpoint was given and no broker runs on this host.
     """
 
-    def __init__(self, endpoint: str | None = None, *, connect_timeout: float = DEFAULT_CONNECT_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        endpoint: str | None = None,
+        *,
+        connect_timeout: float = DEFAULT_CONNECT_TIMEOUT_S,
+        name: str = "",
+        throttle: float | None = None,
+    ) -> None:
         self.endpoint = find_endpoint(endpoint)
         self.connect_timeout = connect_timeout
-        self._origin = Origin()
+        self._origin = Origin(name, throttle)
         self._link: AsyncLink | None = None
         self._exits = contextlib.AsyncExitStack()
 
@@ -91,6 +108,7 @@ class AsyncClient:
         args: Mapping[str, Any] | None = None,
         *,
         timeout: float | None = None,
+        priority: Priority = "normal",
         retries: int | None = None,
         idempotent: bool | None = None,
         on_saturated: OnSaturated = "raise",
@@ -100,8 +118,10 @@ class AsyncClient:
         Arguments and errors as `Client.execute`.
         """
         link = self._open_link()
-        call = Call(pool, command, args, options(timeout, retries, idempotent, on_saturated))
-        call.begin(time.monotonic())
+        call = Call(pool, command, args, options(timeout, priority, retries, idempotent, on_saturated))
+        now = time.monotonic()
+        call.begin(now)
+        claim(call, self._origin, now)
         while True:
             request_id, mailbox = next(self._origin.numbers), Mailbox()
             try:
@@ -115,6 +135,7 @@ class AsyncClient:
             now = time.monotonic()
             again_at = call.again_at(answer, now)
             if again_at is None:
+                keep(Place.of(answer, call, self._origin, now))
                 return result(answer)
             await anyio.sleep(again_at - now)
 
@@ -125,6 +146,7 @@ class AsyncClient:
         args: Mapping[str, Any] | None = None,
         *,
         timeout: float | None = None,
+        priority: Priority = "normal",
         retries: int | None = None,
         idempotent: bool | None = None,
         on_saturated: OnSaturated = "raise",
@@ -135,7 +157,7 @@ class AsyncClient:
         `async with` it to have that at once.
         """
         window = limits.DEFAULT_WINDOW_PARTS
-        call = Call(pool, command, args, options(timeout, retries, idempotent, on_saturated), window)
+        call = Call(pool, command, args, options(timeout, priority, retries, idempotent, on_saturated), window)
         return AsyncStream(self._open_link(), self._origin, call)
 
     async def submit(
@@ -145,6 +167,7 @@ class AsyncClient:
         args: Mapping[str, Any] | None = None,
         *,
         timeout: float | None = None,
+        priority: Priority = "normal",
         retries: int | None = None,
         idempotent: bool | None = None,
         on_saturated: OnSaturated = "raise",
@@ -153,8 +176,10 @@ class AsyncClient:
 
         Arguments and errors as `Client.execute`; what the pool says of it is raised by the request's `result`.
         """
-        call = Call(pool, command, args, options(timeout, retries, idempotent, on_saturated))
-        call.begin(time.monotonic())
+        call = Call(pool, command, args, options(timeout, priority, retries, idempotent, on_saturated))
+        now = time.monotonic()
+        call.begin(now)
+        claim(call, self._origin, now)
         request = AsyncRequest(self._open_link(), self._origin, call)
         await request.send()
         return request
@@ -166,6 +191,7 @@ class AsyncClient:
         items: Iterable[Mapping[str, Any]],
         *,
         timeout: float | None = None,
+        priority: Priority = "normal",
         retries: int | None = None,
         idempotent: bool | None = None,
         on_saturated: OnSaturated = "wait",
@@ -176,26 +202,50 @@ class AsyncClient:
         As `Client.map`. Leaving the loop has what is under way stopped once the map is dropped; `async with` it to have
         that at once.
         """
-        plan = MapPlan(pool, command, items, options(timeout, retries, idempotent, on_saturated), window)
+        plan = MapPlan(pool, command, items, options(timeout, priority, retries, idempotent, on_saturated), window)
         return AsyncMap(self._open_link(), self._origin, plan)
+
+    def pressure(self, pool: str) -> AsyncPressure:
+        """Be told how full a pool is: `async with client.pressure(…) as changes: async for pressure in changes`.
+
+        As `Client.pressure`, without a callback; the errors are raised on entering.
+        """
+        check_name("pool", pool)
+        return AsyncPressure(self._open_link(), self._origin, pool)
 
     async def pools(self) -> list[dict[str, Any]]:
         """One row a pool, as `maitred status --json` has them."""
-        return await self._query("pools")
+        return await self._ask(messages.Query, "pools")
 
     async def workers(self) -> list[dict[str, Any]]:
         """One row a worker, as `maitred workers --json` has them."""
-        return await self._query("workers")
+        return await self._ask(messages.Query, "workers")
+
+    async def requests(self) -> list[dict[str, Any]]:
+        """As `Client.requests`."""
+        return await self._ask(messages.Query, "requests")
+
+    async def quarantine(self) -> list[dict[str, Any]]:
+        """As `Client.quarantine`."""
+        return await self._ask(messages.Query, "quarantine")
 
     async def broker(self) -> dict[str, Any]:
         """The broker itself: the "broker" of `maitred status --json`."""
-        return await self._query("broker")
+        return await self._ask(messages.Query, "broker")
 
-    async def _query(self, what: str) -> Any:
+    async def cancel_request(self, request: str) -> dict[str, Any]:
+        """As `Client.cancel_request`."""
+        return await self._ask(messages.Operate, "cancel", request)
+
+    async def release(self, fingerprint: str) -> dict[str, Any]:
+        """As `Client.release`."""
+        return await self._ask(messages.Operate, "release", fingerprint)
+
+    async def _ask(self, kind: type[messages.Query] | type[messages.Operate], *fields: str) -> Any:
         link, request_id, mailbox = self._open_link(), next(self._origin.numbers), Mailbox()
         try:
             with anyio.move_on_after(self.connect_timeout + QUERY_TIMEOUT_S):
-                await link.query(request_id, what, mailbox.put)
+                await link.ask(kind(request_id, *fields), mailbox.put)
                 return result(await mailbox.get())
         finally:
             link.abandon(request_id)

@@ -1,4 +1,5 @@
-"""One connection in a thread of its own, for `submit` and `map`: other threads post calls, answers go to their sinks.
+"""One connection in a thread of its own, for `submit`, `map` and `pressure`: other threads post orders, answers go to
+their sinks.
 
     orders → exchange → socket → exchange → sinks
 
@@ -18,39 +19,20 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from maitred.client.calls import Answer, Call, refusal
+from maitred.client.calls import Answer, refusal
 from maitred.client.errors import InternalError, MaitredError, RequestCancelled
-from maitred.client.exchange import Sink
 from maitred.client.link import Link, closed_error
+from maitred.client.orders import Order
 from maitred.client.origin import Origin
 from maitred.protocol.client import Failed
 from maitred.transport.wake import Wake
 
-__all__ = ["Background", "Ticket"]
+__all__ = ["CLOSE_PATIENCE_S", "Background"]
 
 CLOSE_PATIENCE_S = 2.0
 """How long `close` waits for the thread. It needs a millisecond, or longer while a callback of the user's runs."""
 
 _log = logging.getLogger(__name__)
-
-
-class Ticket:
-    """One call on its way. `id` is 0 while the broker has it not."""
-
-    __slots__ = ("call", "cancelled", "done", "id", "sink")
-
-    def __init__(self, call: Call, sink: Sink) -> None:
-        self.call = call
-        self.sink = sink
-        self.id = 0
-        self.cancelled = False
-        self.done = False
-
-    def end(self, answer: Answer) -> None:
-        """Hand over the terminal answer, once."""
-        if not self.done:
-            self.done = True
-            self.sink(answer)
 
 
 class Background:
@@ -69,35 +51,35 @@ class Background:
         self._closing = closing
         self._connect_timeout = connect_timeout
         self._wake = Wake()
-        self._lock = threading.Lock()
-        self._orders: deque[Ticket] = deque()
+        self._lock = threading.RLock()  # what is dropped is cancelled: by a collector that runs wherever it likes
+        self._orders: deque[Order] = deque()
         self._over: MaitredError | None = None
-        self._live: dict[int, Ticket] = {}
-        self._resting: list[tuple[float, int, Ticket]] = []
+        self._live: dict[int, Order] = {}
+        self._resting: list[tuple[float, int, Order]] = []
         self._stuck_since = math.inf
         self._thread = threading.Thread(target=self._run, name="maitred-client", daemon=True)
         self._thread.start()
 
     # --- from any thread ---
 
-    def send(self, ticket: Ticket) -> bool:
-        """Post a call; False where the thread has ended: another one is needed."""
+    def send(self, order: Order) -> bool:
+        """Post an order; False where the thread has ended: another one is needed."""
         with self._lock:
             if self._over is not None:
                 return False
-            self._orders.append(ticket)
+            self._orders.append(order)
         self._wake.set()
         return True
 
-    def cancel(self, ticket: Ticket) -> None:
-        """Have a call stopped; its sink still gets a terminal answer."""
+    def cancel(self, order: Order) -> None:
+        """Have an order stopped; its sink still gets a terminal answer."""
         if self._origin.pid != os.getpid():
             return
-        ticket.cancelled = True
+        order.cancelled = True
         with self._lock:
             if self._over is not None:
                 return
-            self._orders.append(ticket)
+            self._orders.append(order)
         self._wake.set()
 
     def close(self) -> bool:
@@ -151,51 +133,53 @@ class Background:
         if now - self._stuck_since >= self._connect_timeout:
             self._refuse_unsent(link)
 
-    def _follow(self, ticket: Ticket, link: Link, now: float) -> None:
-        if ticket.done:
+    def _follow(self, order: Order, link: Link, now: float) -> None:
+        if order.done:
             return
-        if ticket.cancelled and not ticket.id:
-            ticket.end(refusal(RequestCancelled("the request was cancelled before it was sent", outcome="unsent")))
-        elif ticket.cancelled:
-            link.exchange.cancel(ticket.id)
-        elif not ticket.id:
-            self._send(ticket, link, now)
+        if order.cancelled and not order.id:
+            order.end(refusal(RequestCancelled("the request was cancelled before it was sent", outcome="unsent")))
+        elif order.cancelled:
+            order.stop(link.exchange)
+            if order.done:
+                self._live.pop(order.id, None)
+        elif not order.id:
+            self._send(order, link, now)
 
-    def _send(self, ticket: Ticket, link: Link, now: float) -> None:
+    def _send(self, order: Order, link: Link, now: float) -> None:
         request_id = next(self._origin.numbers)
+        order.id = request_id
+        self._live[request_id] = order
         try:
-            link.exchange.request(ticket.call, request_id, functools.partial(self._take, ticket), now)
+            order.send(link.exchange, request_id, functools.partial(self._take, order), now)
         except MaitredError as error:
-            ticket.end(Failed(request_id, error))
-        else:
-            ticket.id = request_id
-            self._live[request_id] = ticket
+            del self._live[request_id]
+            order.end(Failed(request_id, error))
 
-    def _take(self, ticket: Ticket, answer: Answer) -> None:
-        self._live.pop(ticket.id, None)
+    def _take(self, order: Order, answer: Answer) -> None:
+        self._live.pop(order.id, None)
         now = time.monotonic()
-        again_at = None if ticket.cancelled else ticket.call.again_at(answer, now)
+        again_at = None if order.cancelled else order.again_at(answer, now)
         if again_at is None:
-            ticket.end(answer)
+            order.end(answer)
         else:
-            heapq.heappush(self._resting, (again_at, ticket.id, ticket))
-            ticket.id = 0
+            heapq.heappush(self._resting, (again_at, order.id, order))
+            order.id = 0
 
     def _refuse_unsent(self, link: Link) -> None:
         """Nothing has left for too long: whatever waits to be sent will not be."""
         self._stuck_since = math.inf
-        unsent = [ticket for ticket in self._live.values() if link.exchange.withdraw(ticket.id)]
-        for ticket in unsent:
-            del self._live[ticket.id]
+        unsent = [order for order in self._live.values() if link.exchange.withdraw(order.id)]
+        for order in unsent:
+            del self._live[order.id]
         with self._lock:
             orders, self._orders = self._orders, deque()
-        for ticket in (*unsent, *(order for order in orders if not order.id)):
-            ticket.end(refusal(link.not_there()))
+        for order in (*unsent, *(order for order in orders if not order.id)):
+            order.end(refusal(link.not_there()))
         self._orders.extend(order for order in orders if order.id and not order.done)
 
     def _end(self, error: MaitredError) -> None:
         with self._lock:
             self._over = error
-        held = [*self._live.values(), *self._orders, *(ticket for *_, ticket in self._resting)]
-        for ticket in held:
-            ticket.end(refusal(type(error)(error.message, **error.details)))
+        held = [*self._live.values(), *self._orders, *(order for *_, order in self._resting)]
+        for order in held:
+            order.end(refusal(type(error)(error.message, **error.details)))

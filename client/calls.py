@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 
 from msgspec import Struct
 
-from maitred.client.errors import DeadlineExceeded, InvalidArgument, MaitredError, PoolSaturated
+from maitred.client.errors import DeadlineExceeded, InvalidArgument, MaitredError, PoolSaturated, RequestCancelled
 from maitred.protocol import limits, messages
 from maitred.protocol.body import decode_body, encode_body
 from maitred.protocol.client import Failed, PartArrived, Replied
@@ -24,11 +24,15 @@ __all__ = [
     "Call",
     "OnSaturated",
     "Options",
+    "Priority",
     "result",
 ]
 
 OnSaturated: TypeAlias = Literal["raise", "wait"]
 """What to do when the pool is full: raise `PoolSaturated`, or wait as long as the broker says and try again."""
+
+Priority: TypeAlias = Literal["low", "normal", "high"]
+"""Whose turn it is in a pool's queue: higher ones go first, and lower ones are not forgotten."""
 
 Answer: TypeAlias = PartArrived | Replied | Failed
 
@@ -49,8 +53,14 @@ FIRST_PAUSE_S = 0.02
 
 LONGEST_PAUSE_S = 1.0
 
+SHORTEST_PAUSE_S = 0.001
+"""Whatever the broker names: a caller that comes back at once, again and again, would be one that polls."""
+
 JITTER = 0.5
 """Up to this share is added to a pause, so that those who were refused together do not come back together."""
+
+PLACE_JITTER = 0.02
+"""The same where the broker keeps a place: it is this caller's alone, from then on. Clocks may differ by less."""
 
 
 class Options(Struct, frozen=True):
@@ -62,12 +72,14 @@ class Options(Struct, frozen=True):
             harm. None leaves both to the command and the pool.
         idempotent: whether running it twice does no harm, whatever the command declares.
         on_saturated: what to do when the pool is full.
+        priority: whose turn it is in the pool's queue.
     """
 
     timeout: float | None = None
     retries: int | None = None
     idempotent: bool | None = None
     on_saturated: OnSaturated = "raise"
+    priority: Priority = "normal"
 
     def check(self) -> Options:
         """Refuse what makes no sense.
@@ -83,6 +95,8 @@ class Options(Struct, frozen=True):
             raise _unacceptable("idempotent", self.idempotent, "True or False")
         if self.on_saturated not in ("raise", "wait"):
             raise ValueError(f'on_saturated is {self.on_saturated!r}; accepted: "raise" or "wait"')
+        if self.priority not in messages.PRIORITIES:
+            raise ValueError(f'priority is {self.priority!r}; accepted: "low", "normal" or "high"')
         if self.retries and self.idempotent is False:
             raise ValueError(f"retries={self.retries} and idempotent=False contradict each other")
         return self
@@ -100,10 +114,12 @@ class Backoff:
 
     def pause(self, error: PoolSaturated) -> float:
         """Seconds; never less than the broker's own `retry_after`."""
-        pause = error.retry_after
+        pause, jitter = error.retry_after, JITTER
         if pause is None:
             pause, self._next = self._next, min(2 * self._next, LONGEST_PAUSE_S)
-        return max(0.0, pause) * (1.0 + JITTER * self._draw())
+        elif error.ticket is not None:
+            jitter = PLACE_JITTER
+        return max(SHORTEST_PAUSE_S, pause) * (1.0 + jitter * self._draw())
 
     def reset(self) -> None:
         """There was room."""
@@ -117,24 +133,28 @@ class Call:
         pool, command, args, options: as the user gave them.
         window: parts that the reader takes ahead; 0: it takes none.
 
+    Attributes:
+        ticket: that of an earlier refusal, for the next attempt: the broker keeps a place for it. 0: none.
+
     Raises:
         ValueError, InvalidArgument, EncodeError: it cannot be sent.
     """
 
-    __slots__ = ("_backoff", "body", "command", "deadline", "options", "pool", "window")
+    __slots__ = ("_backoff", "body", "command", "deadline", "options", "pool", "ticket", "window")
 
     def __init__(
         self, pool: str | None, command: str, args: Mapping[str, Any] | None, options: Options, window: int = 0
     ) -> None:
         if pool is not None:
-            _check_name("pool", pool)
-        _check_name("command", command)
+            check_name("pool", pool)
+        check_name("command", command)
         self.pool = pool
         self.command = command
         self.options = options if options is DEFAULTS else options.check()
         self.window = window
         self.body: Sequence[Any] = encode_body(_arguments(args))
         self.deadline: float | None = None
+        self.ticket = 0
         self._backoff: Backoff | None = None
 
     def begin(self, now: float) -> None:
@@ -160,18 +180,23 @@ class Call:
         """Make the request for an attempt now."""
         it = self.options
         left = None if self.deadline is None else max(0.0, self.deadline - now)
-        if it.retries is None:
-            return messages.Request(request_id, self.pool, self.command, left, self.window, it.idempotent)
-        idempotent = it.idempotent or (True if it.retries else None)
-        return messages.Request(request_id, self.pool, self.command, left, self.window, idempotent, it.retries + 1)
+        idempotent, attempts = it.idempotent, 0
+        if it.retries is not None:
+            idempotent, attempts = it.idempotent or (True if it.retries else None), it.retries + 1
+        priority = messages.PRIORITIES[it.priority]
+        due = self.deadline or 0.0  # of `time.monotonic`, the clock that HELLO names
+        return messages.Request(
+            request_id, self.pool, self.command, left, self.window, idempotent, attempts, priority, self.ticket, due
+        )
 
     def again_at(self, event: Answer | None, now: float) -> float | None:
-        """When to send it again after this answer; None: not at all, or not in time."""
+        """When to send it again after this answer, with the ticket that it gave; None: not at all, or not in time."""
         if not isinstance(event, Failed) or self.options.on_saturated != "wait":
             return None
         if not isinstance(event.error, PoolSaturated):
             return None
         self._backoff = self._backoff or Backoff()
+        self.ticket = event.error.ticket or 0
         at = now + self._backoff.pause(event.error)
         return at if self.deadline is None or at < self.deadline else None
 
@@ -192,21 +217,26 @@ def result(event: Answer) -> Any:
     return decode_body(event.body)
 
 
-def options(timeout: float | None, retries: int | None, idempotent: bool | None, on_saturated: OnSaturated) -> Options:
+def options(
+    timeout: float | None,
+    priority: Priority,
+    retries: int | None,
+    idempotent: bool | None,
+    on_saturated: OnSaturated,
+) -> Options:
     """The options as one; the common case costs nothing."""
-    if timeout is None and retries is None and idempotent is None and on_saturated == "raise":
+    if timeout is None and retries is None and idempotent is None and on_saturated == "raise" and priority == "normal":
         return DEFAULTS
-    return Options(timeout, retries, idempotent, on_saturated)
+    return Options(timeout, retries, idempotent, on_saturated, priority)
 
 
 def outcome(event: Answer) -> str:
     """What became of a request that was told to stop, in one word."""
     if not isinstance(event, Failed):
         return "finished"
-    details: dict[str, Any] = event.error.details
-    if event.error.code == "cancelled":
-        return str(details.get("outcome", "stopped"))
-    return "unknown" if details.get("reason") in ("lost", "no_broker") else "finished"
+    if isinstance(event.error, RequestCancelled):
+        return event.error.outcome
+    return "unknown" if event.error.details.get("reason") in ("lost", "no_broker") else "finished"
 
 
 def refusal(error: MaitredError) -> Failed:
@@ -225,7 +255,12 @@ def _arguments(args: Mapping[str, Any] | None) -> dict[str, Any]:
     raise InvalidArgument(text, argument="args", reason="no mapping")
 
 
-def _check_name(what: str, name: Any) -> None:
+def check_name(what: str, name: Any) -> None:
+    """Refuse what is no name of a pool or a command.
+
+    Raises:
+        InvalidArgument: it is none.
+    """
     if not isinstance(name, str) or not 0 < len(name) <= limits.MAX_NAME_CHARS:
         text = f"{what} is {name!r}; accepted: a str of 1 to {limits.MAX_NAME_CHARS} characters"
         raise InvalidArgument(text, argument=what, reason="no name")

@@ -14,6 +14,7 @@ import zmq
 from maitred.client.calls import Answer, Call
 from maitred.client.link import Link
 from maitred.client.origin import Origin
+from maitred.protocol import messages
 from maitred.transport.wake import Wake
 
 __all__ = ["Answers", "Channel"]
@@ -52,11 +53,11 @@ class Channel(Link):
         self._await_room(request_id, now + call.patience(now, connect_timeout))
         return answers
 
-    def query(self, request_id: int, what: str, until: float) -> Answers:
-        """Send a query."""
+    def ask(self, message: messages.Query | messages.Operate, until: float) -> Answers:
+        """Ask the broker itself for something."""
         answers: Answers = deque()
-        self.exchange.query(request_id, what, answers.append, time.monotonic())
-        self._await_room(request_id, until)
+        self.exchange.ask(message, answers.append, time.monotonic())
+        self._await_room(message.id, until)
         return answers
 
     def next_answer(self, answers: Answers) -> Answer:

@@ -2,7 +2,7 @@
 
     MaitredError                         anything that went wrong with a request
     ├── RequestRefused                   it was not begun: it is safe to send it again
-    │   ├── PoolSaturated                the pool is full           pool, queued, capacity, retry_after (s or None), reason
+    │   ├── PoolSaturated                the pool is full           pool, queued, capacity, reason, retry_after (s), ticket
     │   ├── Unavailable                  no broker, no live worker, or leaving        reason, retry_after, address
     │   ├── UnknownPool                  no pool of that name       pool, pools, nearest
     │   ├── UnknownCommand               the pool lacks it          command, commands, nearest
@@ -14,7 +14,7 @@
     │   ├── SessionNotFound              never opened, closed, or its time ran out    session
     │   └── SessionPoolMismatch          the session is another pool's                session, pool
     ├── DeadlineExceeded                 its time ran out           pool, where ("queued" | "running"), suggestion
-    ├── RequestCancelled                 it was told to stop        outcome ("removed" | "stopped" | "client_closed" | …)
+    ├── RequestCancelled                 it was told to stop        outcome ("removed" | "stopped" | "killed" | …)
     ├── WorkerLost                       its worker died under it   certificate, cause
     ├── SessionLost                      its session's worker died  session, certificate
     ├── RemoteError                      the command raised         type, traceback (text)
@@ -24,7 +24,7 @@
     └── InternalError                    a bug in maitred: please report it
 
 What an exception carries is its attributes, and `details`; one that this version does not know is there too. Three things
-to know:
+to know (docs/calling.md has more):
 
 - `Unavailable` with `reason` "lost" is the exception to its class: the broker went away, or restarted, amid the request, so
   it may have run. With "no_broker" nothing was sent; `address` is where the broker was looked for.

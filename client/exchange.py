@@ -1,8 +1,8 @@
 """All requests of one connection and who waits for each of them, without I/O.
 
 An answer is handed to the sink of its request; after the terminal one the sink is forgotten. Each request gets exactly one
-terminal answer, from the broker, or from here when none comes: `Failed` with `DeadlineExceeded` when its time and a grace
-have passed.
+terminal answer, from the broker, or from here: `Failed` with `DeadlineExceeded` when its time and a grace have passed, and
+with `PoolSaturated`, before `request` returns and with nothing sent, where the client throttles itself.
 """
 
 from __future__ import annotations
@@ -13,13 +13,18 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
 from maitred.client.calls import Answer, Call
-from maitred.client.errors import MaitredError
-from maitred.protocol.client import ClientConnection, Event, Failed, PartArrived, Replied
+from maitred.client.errors import MaitredError, PoolSaturated
+from maitred.client.throttling import Throttling
+from maitred.protocol import messages
+from maitred.protocol.client import ClientConnection, Event, Failed, PartArrived, PressureChanged, Replied
 
-__all__ = ["Exchange", "Sink"]
+__all__ = ["Exchange", "Sink", "WatchSink"]
 
 Sink: TypeAlias = Callable[[Answer], object]
 """Takes the answers of one request."""
+
+WatchSink: TypeAlias = Callable[[PressureChanged | Failed], object]
+"""Takes what comes for one watch; after `Failed`, nothing does."""
 
 _log = logging.getLogger(__name__)
 
@@ -27,22 +32,29 @@ _log = logging.getLogger(__name__)
 class Exchange:
     """See above. After each call `connection.outgoing` is to be sent.
 
+    Args:
+        connection: the protocol's half.
+        throttling: the client's restraint, if it has any.
+
     Attributes:
         connection: the protocol's half.
         refused: why the broker does not take this connection at all, once it has said so.
     """
 
-    def __init__(self, connection: ClientConnection) -> None:
+    def __init__(self, connection: ClientConnection, throttling: Throttling | None = None) -> None:
         self.connection = connection
         self.refused: MaitredError | None = None
+        self._throttling = throttling
+        self._throttled: dict[int, tuple[str | None, str]] = {}  # whom a refusal speaks of, where that matters
         self._sinks: dict[int, Sink] = {}
+        self._watchers: dict[int, WatchSink] = {}
         self._calls: dict[int, Call] = {}  # those that expire
         self._sweep_at = math.inf
 
     @property
     def waiting(self) -> bool:
         """Whether an answer is awaited."""
-        return bool(self._sinks)
+        return bool(self._sinks or self._watchers)
 
     def request(self, call: Call, request_id: int, sink: Sink, now: float) -> None:
         """Send a call.
@@ -50,6 +62,8 @@ class Exchange:
         Raises:
             PayloadTooLarge: it is over the broker's limit; nothing is sent.
         """
+        if self._throttling is not None and not self._may_ask(self._throttling, call, request_id, sink, now):
+            return
         self.connection.request(call.message(request_id, now), call.body, now)
         self._sinks[request_id] = sink
         expires = call.expires
@@ -57,18 +71,23 @@ class Exchange:
             self._calls[request_id] = call
             self._sweep_at = min(self._sweep_at, expires)
 
-    def query(self, request_id: int, what: str, sink: Sink, now: float) -> None:
-        """Ask for one of the broker's tables."""
-        self.connection.query(request_id, what, now)
-        self._sinks[request_id] = sink
+    def ask(self, message: messages.Query | messages.Operate, sink: Sink, now: float) -> None:
+        """Ask the broker itself for something."""
+        self.connection.ask(message, now)
+        self._sinks[message.id] = sink
+
+    def watch(self, request_id: int, pool: str, sink: WatchSink, now: float) -> None:
+        """Be told how full a pool is, until `abandon`."""
+        self.connection.watch(request_id, pool, now)
+        self._watchers[request_id] = sink
 
     def cancel(self, request_id: int) -> None:
         """Have a request stopped; its terminal answer still comes."""
         self.connection.cancel(request_id)
 
     def abandon(self, request_id: int) -> bool:
-        """Have a request stopped and forget it; False where it has ended already."""
-        if self._forget(request_id) is None:
+        """Have a request stopped, or a watch, and forget it; False where it has ended already."""
+        if self._forget(request_id) is None and self._watchers.pop(request_id, None) is None:
             return False
         self.connection.abandon(request_id)
         return True
@@ -78,6 +97,7 @@ class Exchange:
         if not self.connection.withdraw(request_id):
             return False
         self._forget(request_id)
+        self._watchers.pop(request_id, None)
         return True
 
     def is_unsent(self, request_id: int) -> bool:
@@ -87,11 +107,14 @@ class Exchange:
     def receive(self, message: Sequence[Any], now: float) -> None:
         """Take in one message."""
         try:
-            self._hand_out(self.connection.receive(message, now))
+            events = self.connection.receive(message, now)
+            if self._throttled:
+                self._note_refusals(events, now)
+            self._hand_out(events)
         except MaitredError as error:  # not about one request: about the connection, or not to be understood
             if self.connection.welcome is None:
                 self.refused = error
-            elif self._sinks:
+            elif self.waiting:
                 self.fail_all(error)
             else:
                 _log.warning("the broker said of this connection: %s", error)
@@ -111,8 +134,25 @@ class Exchange:
         """End all that is outstanding with an error like this one."""
         self._hand_out(self.connection.fail_all(error))
 
+    def _may_ask(self, throttling: Throttling, call: Call, request_id: int, sink: Sink, now: float) -> bool:
+        error = throttling.ask(call.pool, call.command, now, kept=call.ticket > 0)
+        if error is None:
+            self._throttled[request_id] = (call.pool, call.command)
+            return True
+        sink(Failed(request_id, error))
+        return False
+
+    def _note_refusals(self, events: Iterable[Event], now: float) -> None:
+        for event in events:
+            if isinstance(event, Failed) and isinstance(event.error, PoolSaturated) and self._throttling is not None:
+                asked = self._throttled.get(event.id)
+                if asked is not None:
+                    self._throttling.refused(*asked, now)
+
     def _hand_out(self, events: Iterable[Event]) -> None:
         for event in events:
+            if self._watchers and isinstance(event, PressureChanged | Failed) and self._tell_watcher(event):
+                continue
             if isinstance(event, PartArrived):
                 sink = self._sinks.get(event.id)
             elif isinstance(event, Replied | Failed):
@@ -122,8 +162,19 @@ class Exchange:
             if sink is not None:
                 sink(event)
 
+    def _tell_watcher(self, event: PressureChanged | Failed) -> bool:
+        watcher = self._watchers.get(event.id)
+        if watcher is None:
+            return False
+        if isinstance(event, Failed):
+            del self._watchers[event.id]
+        watcher(event)
+        return True
+
     def _forget(self, request_id: int) -> Sink | None:
         self._calls.pop(request_id, None)
+        if self._throttled:
+            self._throttled.pop(request_id, None)
         return self._sinks.pop(request_id, None)
 
     def _sweep(self, now: float) -> None:

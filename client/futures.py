@@ -8,6 +8,8 @@ from concurrent.futures import Future, InvalidStateError
 from typing import Any
 
 from maitred.client.calls import Answer, outcome, result
+from maitred.client.errors import PoolSaturated
+from maitred.client.places import Place, keep
 
 __all__ = ["RequestFuture"]
 
@@ -23,14 +25,17 @@ class RequestFuture(Future[Any]):
         cancel_outcome: what `cancel` did to the work, once that is known (`wait_cancelled`); None before, and where it
             was not cancelled. One of
             "unsent" (it had not left this process), "removed" (it was queued at the broker and never began),
-            "stopped", or the worker's own word (it was running and was told to stop),
+            "stopped" (it was running, was told, and ended by itself), "interrupted" (an exception was raised in it),
+            "killed" (its process was), "abandoned" (it could not be stopped: it runs on and its result is thrown away),
             "finished" (it ended before it could be told: its result is thrown away),
-            "unknown" (the broker was lost), "client_closed".
+            "unknown" (the broker was lost), "client_closed", or another word of a newer broker's.
     """
 
-    def __init__(self, stop: Callable[[], None]) -> None:
+    def __init__(self, stop: Callable[[], None], place_of: Callable[[Answer], Place | None] = lambda _: None) -> None:
         super().__init__()
         self.cancel_outcome: str | None = None
+        self._place: Place | None = None
+        self._place_of = place_of
         self._stop = stop
         self._to_stop = [None]
         self._known = threading.Event()
@@ -51,6 +56,17 @@ class RequestFuture(Future[Any]):
         self.set_running_or_notify_cancel()  # wakes `wait` and `as_completed`
         self._stop()
         return True
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Wait for the result, as any future does.
+
+        Where it raises `PoolSaturated`, the place that the broker keeps is for the next call of whoever asked here.
+        """
+        try:
+            return super().result(timeout)
+        except PoolSaturated:
+            keep(self._place)
+            raise
 
     def wait_cancelled(self, timeout: float | None = None) -> str | None:
         """Wait until it is known what `cancel` did.
@@ -81,6 +97,7 @@ class RequestFuture(Future[Any]):
         try:
             value = result(answer)
         except Exception as error:  # MaitredError by contract; anything else must not end the thread
+            self._place = self._place_of(answer)
             self.set_exception(error)
         else:
             self.set_result(value)

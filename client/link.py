@@ -59,7 +59,7 @@ class Link:
         at_once: int = RECEIVE_AT_ONCE,
     ) -> None:
         self.endpoint = endpoint
-        self.exchange = Exchange(origin.connection(endpoint))
+        self.exchange = Exchange(origin.connection(endpoint), origin.throttling)
         self.connection = self.exchange.connection
         self.thread = threading.get_ident()
         self.pid = origin.pid

@@ -3,8 +3,14 @@
     due(now) → an item to send, or None     arrived(item, answer, now)     ready · take()     wake_at · finished
 
 At most `window` items are taken from the iterable and not yielded yet. How many of them are under way at a time adapts:
-a refusal (`PoolSaturated`) shows that what was accepted is what fits, so no more than that is under way until the pause
-that the broker asked for is over; then it grows again, by one for each round of answers. A freed place is used at once.
+
+    refused         what was accepted is what fits: no more than that is under way until the pause is over
+    level "full"    a fifth less, once for each round of answers and each second, and never less than one
+    level "high"    as it is
+    level "ok"      one more for each round of answers, up to the window
+
+A freed place is used at once. Where refusals come with tickets, the broker keeps a place for each from some time on: then
+an item is sent with it, whatever else is under way. Tickets are alike: the earliest goes to the item that comes first.
 """
 
 from __future__ import annotations
@@ -18,18 +24,26 @@ from msgspec.structs import replace
 
 from maitred.client.calls import Answer, Backoff, Call, Options, result
 from maitred.client.errors import PoolSaturated
-from maitred.protocol.client import Failed
+from maitred.protocol.client import Failed, Replied
+from maitred.protocol.messages import LEVEL_FULL, LEVEL_OK
 
 __all__ = ["DEFAULT_MAP_WINDOW", "Item", "MapPlan"]
 
 DEFAULT_MAP_WINDOW = 64
 """Items under way, or done and not yielded yet: bounds memory, and hides a round trip at thousands of items a second."""
 
+LESS_WHEN_FULL = 0.8
+"""A pool is full until it is below nine tenths of its bounds. Where all that fills it is this map, one step ends that, and
+leaves its workers as busy as before."""
+
+LEVEL_SETTLES_S = 1.0
+"""Between two such steps: a level is held for a while before it falls, and says nothing new meanwhile of this map."""
+
 
 class Item:
     """One item. Exactly one of `call` and `error` is there: its arguments could be encoded, or not."""
 
-    __slots__ = ("answer", "call", "error", "number", "refusal", "under_way")
+    __slots__ = ("answer", "call", "error", "number", "refusal", "sent_as", "under_way")
 
     def __init__(self, number: int, call: Call | None, error: Exception | None) -> None:
         self.number = number
@@ -37,6 +51,7 @@ class Item:
         self.error = error
         self.answer: Answer | None = None
         self.refusal: Answer | None = None
+        self.sent_as = 0
         self.under_way: Any = None
         """Whatever the driver needs to cancel it; None while it is not under way."""
 
@@ -77,6 +92,10 @@ class MapPlan:
         self._backoff = backoff or Backoff()
         self._items: deque[Item] = deque()
         self._refused: list[Item] = []
+        self._places: list[tuple[float, int]] = []  # from when on, and the ticket
+        self._sent = 0
+        self._shrunk_after = 0
+        self._shrink_at = 0.0
         self._taken = 0
         self._exhausted = False
         self._under_way = 0
@@ -85,14 +104,19 @@ class MapPlan:
 
     def due(self, now: float) -> Item | None:
         """The next item to be sent, or None; once given, it is under way until `arrived`."""
-        if not self._may_send(now):
+        kept = bool(self._places) and now >= self._places[0][0]
+        if not self._may_send(now) and not (kept and self._refused):
             return None
-        item = self._next_refused(now) or self._take_item()
+        item = self._next_refused(now) or (None if kept else self._take_item())
         if item is None or item.call is None:
             return None
         if item.refusal is None:
             item.call.begin(now)
         self._under_way += 1
+        self._sent += 1
+        item.sent_as = self._sent
+        if kept:
+            self._limit = max(self._limit, float(self._under_way))
         return item
 
     def arrived(self, item: Item, answer: Answer, now: float) -> None:
@@ -101,13 +125,12 @@ class MapPlan:
         item.under_way = None
         if isinstance(answer, Failed) and isinstance(answer.error, PoolSaturated) and self._waits:
             item.refusal = answer
-            self._give_way(answer.error, now)
-            self._rest_or_give_up(item)
+            self._rest_or_give_up(item, self._give_way(answer.error, now))
             return
         item.answer = answer
         self._backoff.reset()
-        if self._resume_at is None:
-            self._limit = min(float(self._window), self._limit + 1.0 / max(1.0, self._limit))
+        if isinstance(answer, Replied | Failed):
+            self._adapt(item, answer.level, now)
 
     @property
     def ready(self) -> bool:
@@ -135,6 +158,8 @@ class MapPlan:
     @property
     def wake_at(self) -> float | None:
         """When `due` may have something again by time alone."""
+        if self._places and self._refused:
+            return self._places[0][0] if self._resume_at is None else min(self._places[0][0], self._resume_at)
         return self._resume_at
 
     def close(self) -> list[Any]:
@@ -151,14 +176,30 @@ class MapPlan:
             self._limit = max(1.0, self._limit)
         return self._under_way < int(self._limit)
 
-    def _give_way(self, error: PoolSaturated, now: float) -> None:
-        self._limit = float(self._under_way)
-        if error.retry_after is not None or self._resume_at is None:  # many refused at once are one reason to wait
-            self._resume_at = max(now + self._backoff.pause(error), self._resume_at or 0.0)
+    def _adapt(self, item: Item, level: int, now: float) -> None:
+        if level == LEVEL_FULL:
+            if item.sent_as > self._shrunk_after and now >= self._shrink_at:  # it was sent since the last step
+                self._shrunk_after, self._shrink_at = self._sent, now + LEVEL_SETTLES_S
+                in_use = self._under_way + 2.0  # with this one, and the limit's fraction
+                self._limit = max(1.0, min(self._limit, in_use) * LESS_WHEN_FULL)
+        elif level == LEVEL_OK and self._resume_at is None:
+            self._limit = min(float(self._window), self._limit + 1.0 / max(1.0, self._limit))
 
-    def _rest_or_give_up(self, item: Item) -> None:
+    def _give_way(self, error: PoolSaturated, now: float) -> float:
+        """Do with less; returns when the item that was refused may be sent again."""
+        self._limit = float(self._under_way)
+        at = self._resume_at
+        if at is None or error.retry_after is not None:  # else: many refused at once are one reason to wait
+            at = now + self._backoff.pause(error)
+            self._resume_at = max(at, self._resume_at or 0.0)
+        if error.ticket is None:
+            return self._resume_at or at
+        heapq.heappush(self._places, (at, error.ticket))
+        return at
+
+    def _rest_or_give_up(self, item: Item, at: float) -> None:
         deadline = None if item.call is None else item.call.deadline
-        if deadline is not None and self._resume_at is not None and self._resume_at >= deadline:
+        if deadline is not None and at >= deadline:
             item.answer = item.refusal
         else:
             heapq.heappush(self._refused, item)
@@ -167,9 +208,11 @@ class MapPlan:
         while self._refused:
             item = heapq.heappop(self._refused)
             deadline = None if item.call is None else item.call.deadline
-            if deadline is None or now < deadline:
+            if item.call is not None and (deadline is None or now < deadline):
+                item.call.ticket = heapq.heappop(self._places)[1] if self._places else 0
                 return item
             item.answer = item.refusal  # it never got in
+        self._places.clear()  # whoever they were for has been answered
         return None
 
     def _take_item(self) -> Item | None:

@@ -6,7 +6,10 @@ import itertools
 import os
 import platform
 
+from maitred.client.throttling import Throttling
+from maitred.protocol import limits
 from maitred.protocol.client import ClientConnection
+from maitred.transport import clock
 
 SOFTWARE = "maitred-python"
 
@@ -14,16 +17,30 @@ SOFTWARE = "maitred-python"
 class Origin:
     """One client in one process. A forked child makes another: (client id, request id) never means two requests.
 
+    Args:
+        name: what the application calls itself, or nothing.
+        throttle: K of its throttling; None: it does not throttle itself.
+
     Attributes:
         pid: the process it belongs to.
         numbers: the ids of its requests; `next` of it is safe from any thread.
+        throttling: its restraint, if it has any.
+
+    Raises:
+        ValueError: the name or the throttle is none.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "", throttle: float | None = None) -> None:
+        if not isinstance(name, str) or len(name) > limits.MAX_NAME_CHARS:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ValueError(f"name is {name!r}; accepted: a str of at most {limits.MAX_NAME_CHARS} characters")
         self.pid = os.getpid()
         self.numbers = itertools.count(1)
+        self.throttling = None if throttle is None else Throttling(throttle)
+        self._name = name
         self._id = os.urandom(16)
+        self._clock = clock.name()
 
     def connection(self, endpoint: str) -> ClientConnection:
         """The protocol's half for one more connection."""
-        return ClientConnection(self._id, endpoint, software=SOFTWARE, host=platform.node(), pid=self.pid)
+        who = {"software": SOFTWARE, "host": platform.node(), "name": self._name, "clock": self._clock}
+        return ClientConnection(self._id, endpoint, pid=self.pid, **who)

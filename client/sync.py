@@ -3,48 +3,38 @@
 from __future__ import annotations
 
 import functools
-import os
 import queue
-import threading
 import time
-import weakref
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, overload
 
-import zmq
-
-from maitred.client.background import CLOSE_PATIENCE_S, Background, Ticket
 from maitred.client.calls import (
     DEFAULT_CONNECT_TIMEOUT_S,
     QUERY_TIMEOUT_S,
     Answer,
     Call,
     OnSaturated,
+    Priority,
+    check_name,
     options,
     result,
 )
 from maitred.client.channel import Answers, Channel
+from maitred.client.connections import Connections
 from maitred.client.endpoint import find_endpoint
 from maitred.client.errors import DeadlineExceeded
 from maitred.client.futures import RequestFuture
-from maitred.client.link import Link
 from maitred.client.mapping import DEFAULT_MAP_WINDOW, Item, MapPlan
-from maitred.client.origin import Origin
-from maitred.protocol import limits
+from maitred.client.orders import CallOrder, WatchOrder
+from maitred.client.places import Place, claim, keep, kept
+from maitred.client.pressure import Latest, Pressure, PressureChanges, PressureWatch
+from maitred.protocol import limits, messages
 from maitred.protocol.body import decode_body
 from maitred.protocol.client import PartArrived, Replied
-from maitred.transport.context import new_context
-from maitred.transport.wake import Wake
-
-CLOSE_POLL_S = 0.01
-"""How often `close` looks whether the threads that were amid a call have left it. They say so besides."""
-
-_INHERITED: list[object] = []
-"""What a fork copied of its parent's connections. Kept for good: to free it would be to use the parent's sockets."""
 
 
-class Client:
+class Client(Connections):
     """A client of one broker.
 
     Threads may share it: each gets a connection of its own at its first call. After a fork the child makes its own
@@ -53,6 +43,7 @@ class Client:
     Options that the calls have in common:
 
     - `timeout`: seconds for all of it, waiting included; None takes the pool's.
+    - `priority`: "low", "normal" or "high": whose turn it is in the pool's queue.
     - `retries`: how often it may be run again when its worker dies under it. To ask for it is to say that running it
       twice does no harm. None leaves both to what the command declares and the pool allows.
     - `idempotent`: whether running it twice does no harm, whatever the command declares.
@@ -62,16 +53,24 @@ class Client:
     Args:
         endpoint: `tcp://host:port` or `ipc://path`; None takes $MAITRED_ENDPOINT, else the broker of this host.
         connect_timeout: seconds within which the broker must answer a new connection, or take a request.
+        name: what the application calls itself; the broker's configuration gives shares and limits by it.
+        throttle: K of adaptive throttling (docs/calling.md), at least 1: a call that its pool would very likely refuse
+            raises `PoolSaturated` (reason "throttled") at once, and is not sent. None: no call is.
 
     Raises:
-        ValueError: the endpoint is none; the text names it.
+        ValueError: the endpoint is none, or another argument makes no sense; the text names it.
         Unavailable: no endpoint was given and no broker runs on this host.
     """
 
-    def __init__(self, endpoint: str | None = None, *, connect_timeout: float = DEFAULT_CONNECT_TIMEOUT_S) -> None:
-        self.endpoint = find_endpoint(endpoint)
-        self.connect_timeout = connect_timeout
-        self._begin_process()
+    def __init__(
+        self,
+        endpoint: str | None = None,
+        *,
+        connect_timeout: float = DEFAULT_CONNECT_TIMEOUT_S,
+        name: str = "",
+        throttle: float | None = None,
+    ) -> None:
+        super().__init__(find_endpoint(endpoint), connect_timeout, name, throttle)
 
     def __enter__(self) -> Self:
         return self
@@ -86,6 +85,7 @@ class Client:
         args: Mapping[str, Any] | None = None,
         *,
         timeout: float | None = None,
+        priority: Priority = "normal",
         retries: int | None = None,
         idempotent: bool | None = None,
         on_saturated: OnSaturated = "raise",
@@ -96,7 +96,8 @@ class Client:
             pool: the pool's name, or None to have the broker choose by its routing table.
             command: the command's name.
             args: its arguments by name.
-            timeout: seconds; this option and the next three: see the class.
+            timeout: seconds; this option and the next four: see the class.
+            priority: "low", "normal" or "high".
             retries: how often it may run again.
             idempotent: whether it may run twice.
             on_saturated: what to do when the pool is full.
@@ -106,18 +107,23 @@ class Client:
                 is sent. Any other exception that ends the wait (Ctrl-C) has the request stopped.
             ValueError: an option makes no sense.
         """
-        call = Call(pool, command, args, options(timeout, retries, idempotent, on_saturated))
-        call.begin(time.monotonic())
+        call = Call(pool, command, args, options(timeout, priority, retries, idempotent, on_saturated))
+        now = time.monotonic()
+        call.begin(now)
         channel = self._enter(call)
         request_id = 0
+        if kept.get() is not None:
+            claim(call, self._origin, now)
         try:
             while True:
                 request_id = next(self._origin.numbers)
                 answer = channel.next_answer(channel.send(call, request_id, self.connect_timeout))
                 if type(answer) is Replied:  # nearly always
                     return decode_body(answer.body)
-                again_at = call.again_at(answer, time.monotonic())
+                now = time.monotonic()
+                again_at = call.again_at(answer, now)
                 if again_at is None:
+                    keep(Place.of(answer, call, self._origin, now))
                     return result(answer)
                 channel.rest(again_at)
         except BaseException:
@@ -133,6 +139,7 @@ class Client:
         args: Mapping[str, Any] | None = None,
         *,
         timeout: float | None = None,
+        priority: Priority = "normal",
         retries: int | None = None,
         idempotent: bool | None = None,
         on_saturated: OnSaturated = "raise",
@@ -143,8 +150,8 @@ class Client:
         again. Closing the generator, or leaving its loop, has the request stopped. A reader that is slow slows the
         command down. It is read by the thread that began it.
         """
-        window = limits.DEFAULT_WINDOW_PARTS
-        return self._stream(Call(pool, command, args, options(timeout, retries, idempotent, on_saturated), window))
+        window, it = limits.DEFAULT_WINDOW_PARTS, options(timeout, priority, retries, idempotent, on_saturated)
+        return self._stream(Call(pool, command, args, it, window))
 
     def submit(
         self,
@@ -153,6 +160,7 @@ class Client:
         args: Mapping[str, Any] | None = None,
         *,
         timeout: float | None = None,
+        priority: Priority = "normal",
         retries: int | None = None,
         idempotent: bool | None = None,
         on_saturated: OnSaturated = "raise",
@@ -162,12 +170,18 @@ class Client:
         Arguments as `execute`; `args` may be changed afterwards. What is wrong with them is raised here, all else by the
         future's `result()`. A background thread, started by the first call, does the waiting.
         """
-        call = Call(pool, command, args, options(timeout, retries, idempotent, on_saturated))
+        call = Call(pool, command, args, options(timeout, priority, retries, idempotent, on_saturated))
         call.body = [frame if isinstance(frame, bytes) else bytes(frame) for frame in call.body]
-        call.begin(time.monotonic())
-        future = RequestFuture(lambda: self._cancel(ticket))
-        ticket = Ticket(call, future.take)
-        self._post(ticket)
+        now = time.monotonic()
+        call.begin(now)
+        self._check_process()
+        origin = self._origin
+        claim(call, origin, now)
+        future = RequestFuture(
+            lambda: self._cancel(order), lambda answer: Place.of(answer, call, origin, time.monotonic())
+        )
+        order = CallOrder(call, future.take)
+        self._post(order)
         return future
 
     def map(
@@ -177,6 +191,7 @@ class Client:
         items: Iterable[Mapping[str, Any]],
         *,
         timeout: float | None = None,
+        priority: Priority = "normal",
         retries: int | None = None,
         idempotent: bool | None = None,
         on_saturated: OnSaturated = "wait",
@@ -192,53 +207,99 @@ class Client:
             pool: the pool's name, or None, as `execute`.
             command: the command's name.
             items: the arguments of each call, by name.
-            timeout: seconds for each item, from its first sending; this option and the next three: see the class.
+            timeout: seconds for each item, from its first sending; this option and the next four: see the class.
+            priority: "low", "normal" or "high".
             retries: how often each may run again.
             idempotent: whether they may run twice.
             on_saturated: what to do when the pool is full; with "raise" the first refusal ends the map.
             window: items at a time.
         """
-        plan = MapPlan(pool, command, items, options(timeout, retries, idempotent, on_saturated), window)
+        plan = MapPlan(pool, command, items, options(timeout, priority, retries, idempotent, on_saturated), window)
         return self._map(plan)
+
+    @overload
+    def pressure(self, pool: str) -> PressureChanges: ...
+
+    @overload
+    def pressure(self, pool: str, callback: Callable[[Pressure], object]) -> PressureWatch: ...
+
+    def pressure(self, pool: str, callback: Callable[[Pressure], object] | None = None) -> PressureWatch:
+        """Be told how full a pool is: at once, and at each change of its level.
+
+        Without a callback the result is to be iterated over: `for pressure in client.pressure("general")` waits for the
+        next change, for ever. With one, that is called in the client's background thread, must not block, and what it
+        raises goes to the log; the result's `close` ends it. Either is a context manager.
+
+        A broker that restarts is asked again; until it is back, nothing is said.
+
+        Args:
+            pool: the pool's name.
+            callback: takes a `Pressure`.
+
+        Raises:
+            UnknownPool: there is none of that name.
+            Unavailable: the broker is not there.
+            DeadlineExceeded: it did not answer.
+        """
+        check_name("pool", pool)
+        latest = Latest(callback)
+        order = WatchOrder(pool, latest.put)
+        stop = functools.partial(self._cancel, order)
+        watch = PressureChanges(latest, stop) if callback is None else PressureWatch(latest, stop)
+        self._post(order)
+        try:
+            if not latest.begin(self.connect_timeout + QUERY_TIMEOUT_S):
+                raise self._no_answer()
+        except BaseException:
+            watch.close()
+            raise
+        return watch
 
     def pools(self) -> list[dict[str, Any]]:
         """One row a pool, as `maitred status --json` has them."""
-        return self._query("pools")
+        return self._ask(messages.Query, "pools")
 
     def workers(self) -> list[dict[str, Any]]:
         """One row a worker, as `maitred workers --json` has them."""
-        return self._query("workers")
+        return self._ask(messages.Query, "workers")
+
+    def requests(self) -> list[dict[str, Any]]:
+        """One row for each request that is unanswered, as `maitred requests --json` has them."""
+        return self._ask(messages.Query, "requests")
+
+    def quarantine(self) -> list[dict[str, Any]]:
+        """One row for each request that killed workers, as `maitred quarantine --json` has them."""
+        return self._ask(messages.Query, "quarantine")
 
     def broker(self) -> dict[str, Any]:
         """The broker itself: the "broker" of `maitred status --json`."""
-        return self._query("broker")
+        return self._ask(messages.Query, "broker")
 
-    def close(self) -> None:
-        """End all connections; what other threads and futures wait for is stopped: `RequestCancelled`. Repeatable."""
-        if self._origin.pid != os.getpid():
-            self._closing.raised = True  # the descriptor is the parent's
-            return
-        with self._lock:
-            if self._closing.raised:
-                return
-            self._closing.set()
-            channels, background = list(self._channels), self._background
-        amid = background is not None and not background.close()
-        busy = [channel for channel in channels if not channel.close_unless_busy()]  # their threads were woken
-        give_up = time.monotonic() + CLOSE_PATIENCE_S
-        while any(channel.busy for channel in busy) and time.monotonic() < give_up:
-            if any(channel.busy and channel.thread == threading.get_ident() for channel in busy):
-                amid = True  # this thread's own, beneath us: a signal handler closes the client amid a call
-                break
-            self._left.wait(CLOSE_POLL_S)
-        if not amid and not any(channel.busy for channel in busy):
-            self._context.term()
+    def cancel_request(self, request: str) -> dict[str, Any]:
+        """Have any client's request stopped: its `id` in `requests`. Returns what was done.
+
+        Raises:
+            InvalidArgument: no such request is known; it may have ended.
+        """
+        return self._ask(messages.Operate, "cancel", request)
+
+    def release(self, fingerprint: str) -> dict[str, Any]:
+        """Let a request be run again that killed workers: its `fingerprint` in `quarantine`, or "all".
+
+        Returns what was done.
+
+        Raises:
+            InvalidArgument: no such fingerprint is known.
+        """
+        return self._ask(messages.Operate, "release", fingerprint)
 
     # --- below: calls ---
 
     def _stream(self, call: Call) -> Generator[Any, None, None]:
-        call.begin(time.monotonic())
+        now = time.monotonic()
+        call.begin(now)
         channel = self._enter(call)
+        claim(call, self._origin, now)
         request_id, taken, inside = 0, 0, True
         try:
             answers, request_id = self._send_until_begun(channel, call)
@@ -267,8 +328,10 @@ class Client:
             try:
                 answers = channel.send(call, request_id, self.connect_timeout)
                 answer = channel.next_answer(answers)
-                again_at = call.again_at(answer, time.monotonic())
+                now = time.monotonic()
+                again_at = call.again_at(answer, now)
                 if again_at is None:
+                    keep(Place.of(answer, call, self._origin, now))
                     answers.appendleft(answer)
                     return answers, request_id
             except BaseException:
@@ -282,135 +345,33 @@ class Client:
             while not plan.finished:
                 while (item := plan.due(time.monotonic())) is not None:
                     assert item.call is not None
-                    item.under_way = Ticket(item.call, functools.partial(_arrive, arrivals, item))
+                    item.under_way = CallOrder(item.call, functools.partial(_arrive, arrivals, item))
                     self._post(item.under_way)
                 if plan.ready:
                     yield plan.take()
                 elif not plan.finished:
                     _await_arrivals(plan, arrivals)
         finally:
-            for ticket in plan.close():
-                self._cancel(ticket)
+            for order in plan.close():
+                self._cancel(order)
 
-    def _query(self, what: str) -> Any:
+    def _ask(self, kind: type[messages.Query] | type[messages.Operate], *fields: str) -> Any:
         channel = self._enter()
         request_id, until = next(self._origin.numbers), time.monotonic() + QUERY_TIMEOUT_S
         try:
-            answers = channel.query(request_id, what, until)
+            answers = channel.ask(kind(request_id, *fields), until)
             while not answers:
                 if not channel.wait(until):
-                    text = f"the broker at {self.endpoint} did not answer within {QUERY_TIMEOUT_S:g} s"
-                    raise DeadlineExceeded(text, where="unknown", timeout=QUERY_TIMEOUT_S)
+                    raise self._no_answer()
                 channel.check_open()
             return result(answers[0])
         finally:
             channel.abandon(request_id)
             self._leave(channel)
 
-    # --- below: connections ---
-
-    def _begin_process(self) -> None:
-        self._origin = Origin()
-        self._lock = threading.Lock()
-        self._context: zmq.Context[zmq.Socket[bytes]] = new_context()
-        self._closing = Wake()
-        self._left = threading.Event()
-        self._local = threading.local()
-        self._channels: weakref.WeakSet[Channel] = weakref.WeakSet()
-        self._background: Background | None = None
-
-    def _check_process(self) -> None:
-        if self._origin.pid != os.getpid():
-            _INHERITED.append((self._context, list(self._channels), self._local, self._background))
-            if self._closing.raised:
-                raise _closed()
-            self._begin_process()
-
-    def _enter(self, call: Call | None = None) -> Channel:
-        """This thread's channel, marked as being used."""
-        if self._origin.pid != os.getpid():
-            self._check_process()
-        channel: Channel | None = getattr(self._local, "channel", None)
-        if channel is None:
-            return self._connect(call)
-        channel.busy = True
-        if self._closing.raised:  # asked after it was marked: `close` asks the other way round
-            self._leave(channel)
-            raise _closed()
-        return channel
-
-    def _enter_again(self, channel: Channel) -> bool:
-        if self._origin.pid != os.getpid() or getattr(self._local, "channel", None) is not channel:
-            self._check_process()
-            if self._closing.raised or not channel.intact:
-                raise _closed()
-            raise RuntimeError("a stream is read by the thread that began it, and not after a fork")
-        channel.busy = True
-        if self._closing.raised:
-            self._leave(channel)
-            raise _closed()
-        return True
-
-    def _leave(self, channel: Channel) -> bool:
-        channel.abandon_left()
-        if self._closing.raised or not channel.intact:
-            self._drop(channel)
-        channel.busy = False
-        if self._closing.raised:  # asked again after it was marked: `close` asks the other way round
-            self._drop(channel)
-        return False
-
-    def _drop(self, channel: Channel) -> None:
-        channel.close()
-        if getattr(self._local, "channel", None) is channel:
-            del self._local.channel
-        self._left.set()
-
-    def _connect(self, call: Call | None) -> Channel:
-        with self._lock:
-            if self._closing.raised:
-                raise _closed()
-            channel = Channel(self._context, self.endpoint, self._origin, self._closing)
-            self._channels.add(channel)
-        try:
-            channel.open(
-                self.connect_timeout if call is None else call.patience(time.monotonic(), self.connect_timeout)
-            )
-        except BaseException:
-            channel.close()
-            raise
-        self._local.channel = channel
-        return channel
-
-    def _post(self, ticket: Ticket) -> None:
-        self._check_process()
-        while True:
-            with self._lock:
-                if self._closing.raised:
-                    raise _closed()
-                background = self._background
-                if background is None:
-                    background = self._background = self._start_background()
-            if background.send(ticket):
-                return
-            with self._lock:
-                if self._background is background:
-                    self._background = None
-
-    def _start_background(self) -> Background:
-        make_link = functools.partial(Link, self._context, self.endpoint, self._origin, self._closing)
-        background = Background(make_link, self._origin, self._closing, self.connect_timeout)
-        weakref.finalize(self, background.close)  # the thread does not keep the client alive, nor outlive it
-        return background
-
-    def _cancel(self, ticket: Ticket) -> None:
-        background = self._background
-        if background is not None:
-            background.cancel(ticket)
-
-
-def _closed() -> RuntimeError:
-    return RuntimeError("this client is closed")
+    def _no_answer(self) -> DeadlineExceeded:
+        text = f"the broker at {self.endpoint} did not answer within {QUERY_TIMEOUT_S:g} s"
+        return DeadlineExceeded(text, where="unknown", timeout=QUERY_TIMEOUT_S)
 
 
 def _arrive(arrivals: queue.SimpleQueue[tuple[Item, Answer]], item: Item, answer: Answer) -> None:

@@ -14,12 +14,13 @@ from maitred.config.json_schema import json_schema
 from maitred.config.kinds import Size
 from maitred.config.load import built_in_text, load
 from maitred.config.problems import ConfigError, Problem, ValueRejected
-from maitred.config.schema import BrokerConfig, Config, PoolConfig, route
+from maitred.config.schema import BrokerConfig, ClientConfig, Config, PoolConfig, route
 from maitred.config.show import as_toml, show
 from maitred.config.units import format_duration, format_size, parse_duration, parse_size
 
 __all__ = [
     "BrokerConfig",
+    "ClientConfig",
     "Config",
     "ConfigError",
     "Hardware",

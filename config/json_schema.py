@@ -7,11 +7,13 @@ from typing import Any
 from msgspec import Struct
 
 from maitred.config.schema import (
+    MAX_CLIENTS,
     MAX_PATTERN_CHARS,
     MAX_POOLS,
     MAX_ROUTES,
     POOL_NAME_PATTERN,
     BrokerConfig,
+    ClientConfig,
     PoolConfig,
     keys_of,
 )
@@ -35,11 +37,18 @@ def json_schema() -> dict[str, Any]:
         "maxProperties": MAX_POOLS,
         "additionalProperties": _table(PoolConfig),
     }
+    clients = {
+        "type": "object",
+        "description": "What clients are given, by the name they call themselves or a pattern of it; the first match wins.",
+        "propertyNames": {"minLength": 1, "maxLength": MAX_PATTERN_CHARS},
+        "maxProperties": MAX_CLIENTS,
+        "additionalProperties": _table(ClientConfig),
+    }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "maitred.toml",
         "type": "object",
-        "properties": {"broker": _table(BrokerConfig), "pools": pools, "routing": routing},
+        "properties": {"broker": _table(BrokerConfig), "pools": pools, "routing": routing, "clients": clients},
         "additionalProperties": False,
     }
 

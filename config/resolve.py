@@ -16,12 +16,14 @@ from maitred.config.hardware import Hardware
 from maitred.config.kinds import Size
 from maitred.config.problems import Problem, ValueRejected, nearest, shown
 from maitred.config.schema import (
+    MAX_CLIENTS,
     MAX_PATTERN_CHARS,
     MAX_POOLS,
     MAX_ROUTES,
     POOL_NAME_FORM,
     POOL_NAME_PATTERN,
     BrokerConfig,
+    ClientConfig,
     Config,
     Key,
     PoolConfig,
@@ -31,7 +33,7 @@ from maitred.config.toml_text import dotted
 
 __all__ = ["TABLES", "resolve"]
 
-TABLES = ("broker", "pools", "routing")
+TABLES = ("broker", "pools", "routing", "clients")
 
 T = TypeVar("T", bound=Struct)
 
@@ -56,7 +58,7 @@ class _Resolution:
         pools = self._pools()
         routing = self._routing()
         origins = {dotted(path): where for path, where in self._document.origins.items()}
-        return Config(broker, pools, routing, source, origins)
+        return Config(broker, pools, routing, self._clients(), source, origins)
 
     def _pools(self) -> dict[str, PoolConfig]:
         table = self._table(("pools",))
@@ -97,6 +99,20 @@ class _Resolution:
                 hint = 'the name of a pool, as in "train_*" = "neural" (patterns with . or * in quotes)'
                 self._add(("routing", pattern), pool, accepted=hint)
         return routing
+
+    def _clients(self) -> dict[str, ClientConfig]:
+        table = self._table(("clients",))
+        if len(table) > MAX_CLIENTS:
+            self._add(("clients",), None, accepted=f"at most {MAX_CLIENTS} names", reason=f"has {len(table)}")
+        clients: dict[str, ClientConfig] = {}
+        for pattern in table:
+            path = ("clients", pattern)
+            if not 0 < len(pattern) <= MAX_PATTERN_CHARS:
+                accepted = f"a name or pattern of 1 to {MAX_PATTERN_CHARS} characters"
+                self._add(path, None, reason=f"it has {len(pattern)}", accepted=accepted)
+            else:
+                clients[pattern] = self._struct(ClientConfig, path, {})
+        return clients
 
     def _struct(self, kind: Callable[..., T], path: tuple[str, ...], resolved: Mapping[str, Any]) -> T:
         """One table: every key that is known, its default where it is absent or wrong."""
@@ -148,4 +164,8 @@ def keys_of_names(table: type[Struct]) -> list[str]:
     return [key.name for key in keys_of(table).values()]
 
 
-_PLACES = {"[broker]": keys_of_names(BrokerConfig), "[pools.NAME]": keys_of_names(PoolConfig)}
+_PLACES = {
+    "[broker]": keys_of_names(BrokerConfig),
+    "[pools.NAME]": keys_of_names(PoolConfig),
+    "[clients.NAME]": keys_of_names(ClientConfig),
+}

@@ -13,11 +13,12 @@ __all__ = ["as_toml", "show"]
 
 
 def show(config: Config) -> dict[str, Any]:
-    """What is in force, as plain values: `{"broker": …, "pools": …, "routing": …}`; keys without a value are None."""
+    """What is in force, as plain values by table (broker, pools, routing, clients); keys without a value are None."""
     return {
         "broker": _table(config.broker),
         "pools": {name: _table(pool) for name, pool in config.pools.items()},
         "routing": dict(config.routing),
+        "clients": {name: _table(client) for name, client in config.clients.items()},
         "source": str(config.source) if config.source else None,
     }
 
@@ -28,6 +29,7 @@ def as_toml(config: Config) -> str:
     sections = [_section(("broker",), shown["broker"])]
     sections += [_section(("pools", name), pool) for name, pool in shown["pools"].items()]
     sections.append(_section(("routing",), shown["routing"]))
+    sections += [_section(("clients", name), client) for name, client in shown["clients"].items()]
     return f"# from {shown['source'] or 'the built-in configuration'}\n\n" + "\n".join(sections)
 
 

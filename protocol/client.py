@@ -1,6 +1,6 @@
 """A client's half of the conversation, for one connection, without I/O.
 
-    start(now) · request(…) · receive(frames, now) → events · tick(now) → events · next_deadline()
+    start(now) · request(…) · ask(…) · watch(…) · receive(frames, now) → events · tick(now) → events · next_deadline()
 
 What is to be sent collects in `outgoing` (lists of frames, in order); the shell sends it after each call. The rules:
 
@@ -8,7 +8,8 @@ What is to be sent collects in `outgoing` (lists of frames, in order); the shell
     While an answer is awaited, a HEARTBEAT every interval; the broker answers each.
     STRANGER: the broker does not know this connection (any more): HELLO again, and all else waits for WELCOME.
     WELCOME again: messages that STRANGER answered were not acted upon and are sent again. What else was outstanding is
-    gone; each such request fails as `Unavailable`, once. It may have run.
+    gone; each such request fails as `Unavailable`, once. It may have run. A watch asks for nothing to be done: it is
+    said again whatever became of it, and outlives any silence.
     Silence for `interval * liveness`, then for `patience_s` more: the broker is given up, each request fails likewise.
 
 Which messages did STRANGER answer? A connection keeps their order, and each gets one STRANGER until HELLO arrives: so as
@@ -55,20 +56,36 @@ class PartArrived(Struct, frozen=True):
 
 
 class Replied(Struct, frozen=True):
-    """The terminal answer of a request that worked; `body` are its frames, for `decode_body`."""
+    """The terminal answer of a request that worked; `body` are its frames, for `decode_body`.
+
+    `level` says how full its pool is (`messages.LEVELS`).
+    """
 
     id: int
     body: Sequence[Any]
+    level: int = messages.LEVEL_OK
 
 
 class Failed(Struct, frozen=True):
-    """The terminal answer of a request that did not; the error is ready to be raised."""
+    """The terminal answer of a request that did not; the error is ready to be raised. `level` as in `Replied`."""
 
     id: int
     error: MaitredError
+    level: int = messages.LEVEL_OK
 
 
-Event = Welcomed | PartArrived | Replied | Failed
+class PressureChanged(Struct, frozen=True):
+    """How full a watched pool is now. `retry_after` in seconds: when a request refused now would find room."""
+
+    id: int
+    pool: str
+    level: int
+    queued: int
+    capacity: int
+    retry_after: float | None
+
+
+Event = Welcomed | PartArrived | Replied | Failed | PressureChanged
 
 _Said = int | frames.Frames
 """A message as it is remembered: a request by its id (its frames are kept until it is answered), others by frames."""
@@ -81,14 +98,27 @@ class ClientConnection:
         client: the process's 128-bit id; all its connections share it.
         address: where it is connected to, for messages.
         software, host, pid: who this is, for the broker's tables.
+        name: what the application calls itself; the broker may be configured by it.
+        clock: names the clock of the requests' `due`.
     """
 
-    def __init__(self, client: bytes, address: str, *, software: str = "", host: str = "", pid: int = 0) -> None:
+    def __init__(
+        self,
+        client: bytes,
+        address: str,
+        *,
+        software: str = "",
+        host: str = "",
+        pid: int = 0,
+        name: str = "",
+        clock: str = "",
+    ) -> None:
         self.outgoing: list[frames.Frames] = []
         self.welcome: messages.Welcome | None = None
-        self._hello = messages.Hello(client, software[:64], host[:255], pid)
+        self._hello = messages.Hello(client, software[:64], host[:255], pid, name, clock)
         self._address = address
         self._outstanding: dict[int, frames.Frames] = {}
+        self._watches: dict[int, None] = {}  # those of them that are watches
         self._said: deque[_Said] = deque(maxlen=REMEMBERED_MESSAGES)
         self._greeting = True
         self._strangers = 0
@@ -122,20 +152,26 @@ class ClientConnection:
             raise PayloadTooLarge(text, size=size, limit=limit, what="arguments")
         self._await(message.id, frames.encode(message, body), now)
 
-    def query(self, request_id: int, what: str, now: float) -> None:
-        """Ask for one of the broker's tables."""
-        assert self.welcome is not None, "a query before WELCOME"
-        self._await(request_id, frames.encode(messages.Query(request_id, what)), now)
+    def ask(self, message: messages.Query | messages.Operate, now: float) -> None:
+        """Ask the broker itself for something; one `Replied` or `Failed` will follow."""
+        assert self.welcome is not None, "a question before WELCOME"
+        self._await(message.id, frames.encode(message), now)
+
+    def watch(self, request_id: int, pool: str, now: float) -> None:
+        """Be told how full a pool is: `PressureChanged` now and at each change, until `abandon`, or one `Failed`."""
+        assert self.welcome is not None, "a watch before WELCOME"
+        self._await(request_id, frames.encode(messages.Watch(request_id, pool)), now)
+        self._watches[request_id] = None
 
     def cancel(self, request_id: int) -> None:
-        """Ask for a request to be stopped; its terminal answer still follows."""
+        """Ask for a request to be stopped; its terminal answer still follows. Of a watch, none does: `abandon` it."""
         if request_id in self._outstanding:
             self._say(frames.encode(messages.Cancel(request_id)))
 
     def abandon(self, request_id: int) -> None:
         """Ask for a request to be stopped, and forget it: no answer follows."""
         self.cancel(request_id)
-        self._outstanding.pop(request_id, None)
+        self._settle(request_id)
 
     def is_unsent(self, request_id: int) -> bool:
         """Whether a request is outstanding and waits to be sent."""
@@ -153,7 +189,7 @@ class ClientConnection:
                 self._said.remove(request_id)
         else:
             return False
-        self._outstanding.pop(request_id, None)
+        self._settle(request_id)
         return True
 
     def grant(self, request_id: int, parts: int) -> None:
@@ -177,7 +213,7 @@ class ClientConnection:
         self._heard_at = now
         match message:
             case messages.Reply():
-                return [Replied(message.id, body)] if self._settle(message.id) else []
+                return [Replied(message.id, body, message.level)] if self._settle(message.id) else []
             case messages.Part():
                 known = message.id in self._outstanding
                 return [PartArrived(message.id, message.attempt, message.number, body)] if known else []
@@ -188,14 +224,16 @@ class ClientConnection:
             case messages.Stranger():
                 self._on_stranger(now)
                 return []
-            case messages.Heartbeat() | messages.Bye() | messages.Pressure():
+            case messages.Pressure():
+                return [_changed(message)] if message.id in self._watches else []
+            case messages.Heartbeat() | messages.Bye():
                 return []
 
     def _on_error(self, message: messages.Error, body: Sequence[Any]) -> list[Event]:
         error = from_wire(message.code, message.message, _details(body))
         if message.id < 0:
             raise error if isinstance(error, ProtocolError | Unavailable) else ProtocolError(str(error))
-        return [Failed(message.id, error)] if self._settle(message.id) else []
+        return [Failed(message.id, error, message.level)] if self._settle(message.id) else []
 
     def _on_stranger(self, now: float) -> None:
         self._strangers += 1
@@ -219,7 +257,7 @@ class ClientConnection:
         why = "restarted" if before.epoch != message.epoch else "had taken this client for gone"
         text = f"the broker at {self._address} {why}; the request may have run"
         lost = self._fail(self._outstanding.keys() - set(filter(_is_id, again)), text)
-        self._say_again(again)
+        self._say_again([*again, *(watch for watch in self._watches if watch not in again)])
         return [Welcomed(message), *lost]
 
     def _say_again(self, said: Sequence[_Said]) -> None:
@@ -253,6 +291,7 @@ class ClientConnection:
     def fail_all(self, error: MaitredError) -> list[Event]:
         """Forget all that is outstanding: each request fails with an error like this one."""
         gone, self._outstanding = self._outstanding, {}
+        self._watches.clear()
         return [Failed(request_id, type(error)(error.message, **error.details)) for request_id in gone]
 
     # --- the books ---
@@ -266,6 +305,8 @@ class ClientConnection:
                 self._held_back.clear()  # of requests given up since
             else:
                 self._speak_at = now + self.welcome.interval
+        elif len(self._outstanding) == len(self._watches):  # watches do not mind it either
+            self._heard_at = now
         self._outstanding[request_id] = request
         self._say(request, request_id)
 
@@ -278,10 +319,12 @@ class ClientConnection:
             self.outgoing.append(message_frames)
 
     def _settle(self, request_id: int) -> bool:
+        if self._watches:
+            self._watches.pop(request_id, None)
         return self._outstanding.pop(request_id, None) is not None
 
     def _fail(self, request_ids: Iterable[int], text: str) -> list[Event]:
-        failed = sorted(request_ids)
+        failed = sorted(set(request_ids) - self._watches.keys())
         for request_id in failed:
             del self._outstanding[request_id]
         return [Failed(request_id, Unavailable(text, reason="lost", address=self._address)) for request_id in failed]
@@ -300,6 +343,11 @@ class ClientConnection:
 
 def _is_id(said: _Said) -> TypeGuard[int]:
     return isinstance(said, int)
+
+
+def _changed(message: messages.Pressure) -> PressureChanged:
+    it = message
+    return PressureChanged(it.id, it.pool, it.level, it.queued, it.capacity, it.retry_after)
 
 
 def _size(frame: Any) -> int:

@@ -8,6 +8,7 @@ exception, so that a broker newer than its client loses nothing.
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -99,14 +100,44 @@ class RequestRefused(MaitredError):
 
 
 class PoolSaturated(RequestRefused):
-    """The pool is full. `retry_after` (seconds) is absent (None) where the broker knows no honest figure."""
+    """The pool is full: wait `retry_after` seconds and call again. `pool` is its name.
+
+    What the broker knows of it is below; what it left out, or what is no such thing, is None: these go into the next
+    request, and come from the wire.
+    """
 
     code = Code.RESOURCE_EXHAUSTED
 
     @property
     def retry_after(self) -> float | None:
-        """Seconds after which the broker expects to have room, or None where it does not know."""
-        return self.details.get("retry_after")
+        """Seconds after which there is room for this caller, or None where the broker knows no honest figure."""
+        found = self.details.get("retry_after")
+        return found if isinstance(found, int | float) and type(found) is not bool and 0 <= found < math.inf else None
+
+    @property
+    def ticket(self) -> int | None:
+        """What names the place that the broker keeps for this caller. The client attaches it by itself."""
+        found = self._count("ticket")
+        return found if found is not None and 0 < found <= 2**53 else None
+
+    @property
+    def reason(self) -> str | None:
+        """What is over its bound, in one word; "throttled": this client's own throttle, and nothing was sent."""
+        return self.details.get("reason")
+
+    @property
+    def queued(self) -> int | None:
+        """Requests that wait for the pool."""
+        return self._count("queued")
+
+    @property
+    def capacity(self) -> int | None:
+        """Requests that may wait for the pool, or run in it."""
+        return self._count("capacity")
+
+    def _count(self, name: str) -> int | None:
+        found = self.details.get(name)
+        return found if type(found) is int else None
 
 
 class Unavailable(RequestRefused):
@@ -184,6 +215,11 @@ class RequestCancelled(MaitredError):
     """The request was cancelled; `outcome` says what was done to the work."""
 
     code = Code.CANCELLED
+
+    @property
+    def outcome(self) -> str:
+        """What was done to the work, in one word (docs/calling.md); a worker that says nothing has stopped it."""
+        return str(self.details.get("outcome", "stopped"))
 
 
 class WorkerLost(MaitredError):

@@ -64,7 +64,8 @@ class Bye(Message, frozen=True, tag=2):
 class Hello(Message, frozen=True, tag=10):
     """First message of a client's connection. Several connections of one process carry the same client id.
 
-    `name` is what the application calls itself: the broker's configuration gives shares and limits by it.
+    `name` is what the application calls itself: the broker's configuration gives shares and limits by it. `clock` as in
+    REGISTER: where the broker reads it too, `due` of its requests counts.
     """
 
     client: Id128
@@ -72,6 +73,7 @@ class Hello(Message, frozen=True, tag=10):
     host: Text = ""
     pid: Count = 0
     name: Text = ""
+    clock: Text = ""
 
 
 class Request(Message, frozen=True, tag=11):
@@ -80,7 +82,8 @@ class Request(Message, frozen=True, tag=11):
     `pool` None: the broker chooses by its routing table. `timeout` is what is left of the caller's time in seconds, so
     that clocks need not agree; None takes the pool's. `window` is how many parts the client can take now; 0 asks for no
     parts at all. `idempotent` overrides what the command declared; `attempts` (0: the pool's) bounds the runs in all.
-    `ticket` is the one that an earlier refusal gave: a place was kept for whoever comes back with it (0: none).
+    `ticket` is the one that an earlier refusal gave: a place was kept for whoever comes back with it (0: none). `due` is
+    the end of the time-out as a time of the client's clock: it does not move while the message is on its way (0: none).
     """
 
     id: RequestId
@@ -92,6 +95,7 @@ class Request(Message, frozen=True, tag=11):
     attempts: Annotated[int, Meta(ge=0, le=100)] = 0
     priority: Priority = NORMAL
     ticket: Count = 0
+    due: Annotated[float, Meta(ge=0)] = 0.0
 
 
 class Cancel(Message, frozen=True, tag=12):

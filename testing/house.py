@@ -51,6 +51,8 @@ class Pool:
         size: workers.
         settings: more of the agent's settings (`maitred.worker.agent_settings`), by name.
         timeout_s, max_queue, max_attempts: as the configuration's.
+        concurrency: requests that each worker runs at a time.
+        limits: more of the broker's settings of a pool (`maitred.broker.core.settings`), by name.
     """
 
     service: Service | str
@@ -59,6 +61,8 @@ class Pool:
     max_queue: int = 1000
     max_attempts: int = 3
     settings: dict[str, Any] | None = None
+    concurrency: int = 1
+    limits: dict[str, Any] | None = None
 
 
 class House:
@@ -77,7 +81,10 @@ class House:
             BrokerSettings(
                 clients="tcp://127.0.0.1:0",
                 workers="tcp://127.0.0.1:0",
-                pools=[PoolSettings(name, p.timeout_s, p.max_queue, p.max_attempts) for name, p in pools.items()],
+                pools=[
+                    PoolSettings(name, p.timeout_s, p.max_queue, p.max_attempts, **(p.limits or {}))
+                    for name, p in pools.items()
+                ],
                 routing=[("*", next(iter(pools)))],
                 run_dir=str(directory),
                 parent=os.getpid(),
@@ -100,7 +107,7 @@ class House:
             path=(os.getcwd(), *sys.path),
             clients_endpoint=self.clients,
             parent=os.getpid(),
-            **(pool.settings or {}),
+            **dict[str, Any](slots=pool.concurrency) | (pool.settings or {}),
         )
 
     def wait_ready(self, timeout_s: float = READY_TIMEOUT_S) -> None:

@@ -171,6 +171,10 @@ class Drain:
         if not self._pumping:
             self.touched(index)
 
+    def descriptor(self, index: int) -> int:
+        """Of the connection by which the last message came on socket number `index`; -1: there is none."""
+        return self._inboxes[index].descriptor
+
     def touched(self, index: int) -> None:
         """Tell that socket number `index` was called from outside (a send, an option): wake the owner if need be.
 

@@ -93,7 +93,7 @@ class Inbox:
     until then is libzmq's, and only a limit on the process bounds that.
     """
 
-    __slots__ = ("_discarding", "_max_frames", "_socket")
+    __slots__ = ("_discarding", "_last", "_max_frames", "_socket")
 
     def __init__(self, socket: zmq.Socket[bytes], max_frames: int = DEFAULT_MAX_FRAMES) -> None:
         if max_frames < 1:
@@ -101,6 +101,15 @@ class Inbox:
         self._socket = socket
         self._max_frames = max_frames
         self._discarding: TooManyFrames | None = None
+        self._last: zmq.Frame | None = None
+
+    @property
+    def descriptor(self) -> int:
+        """Number of the descriptor by which the last message came; -1 where there is none (inproc)."""
+        try:
+            return -1 if self._last is None else int(self._last.get(zmq.SRCFD))
+        except zmq.ZMQError:
+            return -1
 
     def receive(self, *, wait: bool = False) -> list[Frame] | TooManyFrames | None:
         """Take one message.
@@ -126,6 +135,7 @@ class Inbox:
             frame = _recv(socket, flags, False)
             frames.append(frame.bytes if len(frame) < KEEP_FRAME_BYTES else frame)
             if not frame.more:
+                self._last = frame
                 return frames
             flags = _NOBLOCK
             left -= 1

@@ -240,6 +240,10 @@ class HostedPump:
             raise SocketClosed("the pump is closed")
         send_message(self._sockets[index], frames)
 
+    def descriptor(self, index: int) -> int:
+        """Of the connection by which the last message came on socket number `index`; -1: there is none."""
+        return self._inboxes[index].descriptor
+
     def close(self, linger_ms: int | None = None) -> None:
         """Close the sockets (for `linger_ms`, else as each was made, unsent messages may still leave). Repeatable."""
         if self._closed:

@@ -1,22 +1,35 @@
-"""The vocabulary as data: request, client, worker, agent, pool. Who is where; nothing here decides anything.
+"""The vocabulary as data: request, client, worker, agent. Who is where; nothing here decides anything.
 
 Each request is in exactly one place: its pool's queue, or one worker's `held`. One that was answered before its worker
-was done with it (deadline, client gone) is a `Key` in that worker's `abandoned`, which still takes a slot.
+was done with it (deadline, client gone) is in that worker's `abandoned`, where it still takes a slot.
 """
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from maitred.broker.core.effects import Peer
-from maitred.broker.core.prefetch import FIRST_ROUND_TRIP_S, MAX_WAIT_S, UNKNOWN_S, ServiceTimes
-from maitred.broker.core.settings import PoolSettings
-from maitred.protocol.messages import Certificate, CommandInfo
+from maitred.broker.core.prefetch import FIRST_ROUND_TRIP_S, MAX_WAIT_S, UNKNOWN_S
+from maitred.broker.core.settings import ClientSettings
+from maitred.protocol.messages import NORMAL, CommandInfo
+
+if TYPE_CHECKING:
+    from maitred.broker.core.pool import Pool
 
 Key = tuple[bytes, int]
 """(client id, request id)."""
+
+
+class Batch:
+    """Requests that a worker runs as one. They take one slot, until the last of them has left the worker."""
+
+    __slots__ = ("entered", "left", "size")
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.entered = 0
+        self.left = size
 
 
 class Request:
@@ -27,6 +40,7 @@ class Request:
         "alone",
         "attempt",
         "attempts",
+        "batch",
         "body",
         "cancelled",
         "command",
@@ -34,22 +48,30 @@ class Request:
         "dispatched_at",
         "expected_s",
         "idempotent",
+        "identity",
         "key",
         "peer",
         "pool",
+        "priority",
         "recalled",
         "received_at",
+        "size",
         "window",
         "worker",
     )
 
-    def __init__(self, key: Key, peer: Peer, pool: Pool, command: str, body: Sequence[Any]) -> None:
+    def __init__(
+        self, key: Key, peer: Peer, identity: Identity, pool: Pool, command: str, body: Sequence[Any], size: int
+    ) -> None:
         self.key = key
         self.peer = peer
+        self.identity = identity
         self.pool = pool
         self.command = command
         self.body = body
+        self.size = size
         self.admitted = 0
+        self.priority = NORMAL
         self.attempt = 1
         self.attempts = 1
         self.idempotent: bool | None = None  # None: as the command declares
@@ -60,21 +82,40 @@ class Request:
         self.alone = False  # whether its worker was idle when it was dispatched
         self.recalled = False
         self.deadline = 0.0
-        self.cancelled = False
+        self.cancelled = ""  # why it was told to stop while it ran, while its client still waits
         self.worker: Worker | None = None
+        self.batch: Batch | None = None
+
+
+class Identity:
+    """One client process, by the id that it drew: what is shared by all its connections."""
+
+    __slots__ = ("connections", "id", "in_flight", "max_in_flight", "name", "retries", "weight")
+
+    def __init__(self, client_id: bytes, name: str, settings: ClientSettings, retries: float) -> None:
+        self.id = client_id
+        self.name = name
+        self.weight = settings.weight
+        self.max_in_flight = settings.max_in_flight
+        self.in_flight = 0
+        self.retries = retries
+        self.connections = 0
 
 
 class Client:
     """One connection of a client process, and what it waits for."""
 
-    __slots__ = ("heard_at", "id", "peer", "software", "waiting")
+    __slots__ = ("heard_at", "id", "identity", "peer", "same_clock", "software", "waiting", "watches")
 
-    def __init__(self, peer: Peer, client_id: bytes, software: str, now: float) -> None:
+    def __init__(self, peer: Peer, identity: Identity, software: str, now: float) -> None:
         self.peer = peer
-        self.id = client_id
+        self.id = identity.id
+        self.identity = identity
         self.software = software
+        self.same_clock = False
         self.heard_at = now
         self.waiting: dict[int, Request] = {}
+        self.watches: dict[int, Pool] = {}
 
 
 class Worker:
@@ -98,8 +139,11 @@ class Worker:
         "registered_at",
         "round_trip_s",
         "rss",
+        "same_clock",
         "served",
         "slots",
+        "stuck",
+        "surplus",
         "suspect",
         "token",
         "vouched_at",
@@ -117,9 +161,11 @@ class Worker:
         self.control: Peer | None = None
         self.commands: dict[str, CommandInfo] = {}
         self.held: dict[Key, Request] = {}
-        self.abandoned: dict[Key, float] = {}
+        self.abandoned: dict[Key, Request | None] = {}  # None: from an earlier life of the broker
+        self.surplus = 0  # requests beyond the first of each batch: they take no slot of their own
         self.draining = False
         self.suspect = False
+        self.stuck: dict[Key, None] = {}  # abandoned ones that do not stop, and must not be killed
         self.heard_at = now
         self.vouched_at = now
         self.registered_at = now
@@ -128,11 +174,12 @@ class Worker:
         self.rss = 0
         self.cpu = 0.0
         self.served = 0
+        self.same_clock = False
 
     @property
     def load(self) -> int:
         """Slots taken."""
-        return len(self.held) + len(self.abandoned)
+        return len(self.held) + len(self.abandoned) - self.surplus
 
     @property
     def ready(self) -> bool:
@@ -141,7 +188,7 @@ class Worker:
 
     def has_room(self, load: int) -> bool:
         """The same, with so many slots taken."""
-        return load < self.slots + self.prefetch and not self.draining and not self.suspect
+        return load < self.slots + self.prefetch and not (self.draining or self.suspect or self.stuck)
 
     def oldest(self) -> Key | None:
         """What it was given first and has not answered: what it runs, where it runs one at a time."""
@@ -159,7 +206,7 @@ class Worker:
     @property
     def state(self) -> str:
         """The word for it in tables."""
-        if self.suspect:
+        if self.suspect or self.stuck:
             return "suspect"
         if self.draining:
             return "draining"
@@ -190,140 +237,3 @@ class Agent:
         self.pid = pid
         self.heard_at = now
         self.workers: dict[bytes, None] = {}
-
-
-class Pool:
-    """A named service: its workers by load, and the requests that wait for one."""
-
-    __slots__ = (
-        "commands",
-        "completed",
-        "degraded",
-        "failed",
-        "held",
-        "last_death",
-        "queue",
-        "ready",
-        "refused",
-        "service_s",
-        "service_times",
-        "settings",
-        "starting",
-        "workers",
-    )
-
-    def __init__(self, settings: PoolSettings) -> None:
-        self.settings = settings
-        self.workers: dict[bytes, Worker] = {}
-        self.starting: dict[bytes, Starting] = {}
-        self.ready = ByLoad()
-        self.queue = Queue()
-        self.commands: dict[str, CommandInfo] = {}
-        self.held = 0
-        self.completed = 0
-        self.failed = 0
-        self.refused = 0
-        self.service_s: float | None = None
-        self.service_times = ServiceTimes()
-        self.degraded = ""
-        self.last_death: Certificate | None = None
-
-    @property
-    def name(self) -> str:
-        """The name users call it by."""
-        return self.settings.name
-
-    def catalogue(self) -> None:
-        """Gather what its workers announce. Call when one of them comes, goes, or announces something else."""
-        self.commands = {name: info for worker in self.workers.values() for name, info in worker.commands.items()}
-
-
-class Queue:
-    """Waiting requests in order of admission. A re-queued one goes back to where it stood."""
-
-    __slots__ = ("_fresh", "_returned")
-
-    def __init__(self) -> None:
-        self._fresh: dict[int, Request] = {}
-        self._returned: list[tuple[int, Request]] = []
-
-    def __len__(self) -> int:
-        return len(self._fresh) + len(self._returned)
-
-    def __iter__(self) -> Iterator[Request]:
-        """All of them, in order."""
-        returned = [request for _, request in sorted(self._returned, key=lambda pair: pair[0])]
-        return heapq.merge(returned, self._fresh.values(), key=lambda request: request.admitted)
-
-    def __contains__(self, request: Request) -> bool:
-        return request.admitted in self._fresh or any(request is other for _, other in self._returned)
-
-    def push(self, request: Request) -> None:
-        """Append a newly admitted request; its number is higher than any before."""
-        self._fresh[request.admitted] = request
-
-    def give_back(self, request: Request) -> None:
-        """Put a request back where its number belongs."""
-        heapq.heappush(self._returned, (request.admitted, request))
-
-    def first(self) -> Request:
-        """The oldest."""
-        fresh = next(iter(self._fresh), None)
-        if self._returned and (fresh is None or self._returned[0][0] < fresh):
-            return self._returned[0][1]
-        assert fresh is not None, "an empty queue"
-        return self._fresh[fresh]
-
-    def pop(self) -> Request:
-        """Take the oldest."""
-        if self._returned and (not self._fresh or self._returned[0][0] < next(iter(self._fresh))):
-            return heapq.heappop(self._returned)[1]
-        return self._fresh.pop(next(iter(self._fresh)))
-
-    def remove(self, request: Request) -> None:
-        """Take this one out, wherever it stands."""
-        if self._fresh.pop(request.admitted, None) is None:
-            self._returned = [pair for pair in self._returned if pair[1] is not request]
-            heapq.heapify(self._returned)
-
-
-class ByLoad:
-    """Workers that have room, by how much they hold: the least loaded, longest waiting one is found in O(slots)."""
-
-    __slots__ = ("_levels", "_where")
-
-    def __init__(self) -> None:
-        self._levels: dict[int, dict[bytes, Worker]] = {}
-        self._where: dict[bytes, int] = {}
-
-    def __len__(self) -> int:
-        return len(self._where)
-
-    def __contains__(self, worker: Worker) -> bool:
-        return worker.id in self._where
-
-    def place(self, worker: Worker) -> None:
-        """Put the worker where its load says, or nowhere if it may take nothing. Call after every change of it."""
-        self.remove(worker)
-        load = worker.load
-        if worker.has_room(load):
-            level = self._levels.get(load)
-            if level is None:
-                level = self._levels[load] = {}
-            level[worker.id] = worker
-            self._where[worker.id] = load
-
-    def remove(self, worker: Worker) -> None:
-        """Take the worker out."""
-        load = self._where.pop(worker.id, None)
-        if load is not None:
-            level = self._levels[load]
-            del level[worker.id]
-            if not level:
-                del self._levels[load]
-
-    def least(self) -> Worker | None:
-        """The worker to give the next request to, or None where none has room."""
-        if not self._levels:
-            return None
-        return next(iter(self._levels[min(self._levels)].values()))

@@ -8,12 +8,18 @@ in over the wire ends in effects; an exception that leaves this class is a bug.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
+from maitred.broker.core.admission import Admission
+from maitred.broker.core.books import judge
 from maitred.broker.core.clients import Clients
+from maitred.broker.core.dispatch import Dispatcher
 from maitred.broker.core.effects import Drained, Effect, Peer, Side
-from maitred.broker.core.model import Agent, Client, Request, Worker
+from maitred.broker.core.endings import Endings
+from maitred.broker.core.model import Agent, Batch, Client, Request, Worker
+from maitred.broker.core.pool import Pool
 from maitred.broker.core.requests import Requests
 from maitred.broker.core.settings import CoreSettings
 from maitred.broker.core.state import Control, State
@@ -31,9 +37,12 @@ class BrokerCore:
 
     def __init__(self, settings: CoreSettings, now: float) -> None:
         self.state = State(settings, now)
-        self._requests = Requests(self.state)
-        self._workers = Workers(self.state, self._requests)
-        self._clients = Clients(self.state, self._requests, self._workers)
+        self._endings = Endings(self.state)
+        self._dispatcher = Dispatcher(self.state, self._endings)
+        self._requests = Requests(self.state, self._dispatcher)
+        self._workers = Workers(self.state, self._dispatcher)
+        admission = Admission(self.state, self._dispatcher)
+        self._clients = Clients(self.state, admission, self._requests, self._endings, self._workers)
         self._sweep_at = now + settings.heartbeat_interval_s
         self._drain_by: float | None = None
         self._drained = False
@@ -55,25 +64,36 @@ class BrokerCore:
     def tick(self, now: float) -> list[Effect]:
         """Do what is due. To be called at `next_deadline`, or whenever."""
         for request in self.state.deadlines.due(now):
-            self._requests.expire(request)
+            self._endings.expire(request, now)
+        for stop in self.state.stops.due(now):
+            self._endings.insist(stop, now)
         if now >= self._sweep_at:
             self._sweep(now)
         if self._drain_by is not None and now >= self._drain_by:
             self._drain_by = None
             for request in list(self.state.requests.values()):
-                self._requests.fail_unavailable(request, "draining", "the broker shut down before it was done")
+                self._endings.fail_unavailable(request, "draining", "the broker shut down before it was done", now)
         if self.state.stacked and now >= self.state.look_at:
-            self._requests.look(now)
+            self._dispatcher.look(now)
+        self.state.hold_until = math.inf
         for pool in self.state.pools.values():
-            self._requests.dispatch(pool, now)
+            self._dispatcher.dispatch(pool, now)
+            if pool.level:
+                judge(self.state, pool, now)
         return self._effects()
 
     def next_deadline(self) -> float:
         """When `tick` has something to do, at the latest."""
-        due = self.state.deadlines.next()
-        wake = self._sweep_at if due is None else min(due, self._sweep_at)
-        if self.state.stacked:
-            wake = min(wake, self.state.look_at)
+        state = self.state
+        wake = min(self._sweep_at, state.hold_until)
+        due = state.deadlines.next()
+        if due is not None and due < wake:
+            wake = due
+        due = state.stops.next()
+        if due is not None and due < wake:
+            wake = due
+        if state.stacked:
+            wake = min(wake, state.look_at)
         return wake if self._drain_by is None else min(wake, self._drain_by)
 
     def undeliverable(self, peer: Peer, message: messages.Message, now: float) -> list[Effect]:
@@ -91,6 +111,13 @@ class BrokerCore:
                 pass
         return self._effects()
 
+    def hung_up(self, peer: Peer, now: float) -> list[Effect]:
+        """A client's connection has ended. Workers and agents are told of by agents, or by silence."""
+        party = self.state.parties.get(peer)
+        if isinstance(party, Client):
+            self._clients.lose(party, "its connection has ended", now)
+        return self._effects()
+
     def drain(self, now: float) -> list[Effect]:
         """Admit nothing more; answer `unavailable` to what will not get done in time, wait for the rest."""
         budget = self.state.settings.drain_timeout_s
@@ -99,10 +126,11 @@ class BrokerCore:
         self.state.note("broker.draining", requests=len(self.state.requests))
         for pool in self.state.pools.values():
             slots = sum(worker.slots for worker in pool.workers.values() if not worker.suspect)
-            fits = int(slots * budget / pool.service_s) - pool.held if pool.service_s else 0
+            mean_s = pool.completions.mean_s
+            fits = int(slots * budget / mean_s) - pool.held if mean_s else 0
             for place, request in enumerate(list(pool.queue)):
                 if place >= max(fits, 0):
-                    self._requests.fail_unavailable(request, "draining", "the broker is shutting down")
+                    self._endings.fail_unavailable(request, "draining", "the broker is shutting down", now)
         return self._effects()
 
     def table(self, what: str, now: float) -> Any:
@@ -162,7 +190,7 @@ class BrokerCore:
             case messages.WorkerPart():
                 self._requests.relay(worker, message, body)
             case messages.Returned():
-                self._requests.returned(worker, message, now)
+                self._dispatcher.returned(worker, message, now)
             case messages.Beat():
                 self._workers.beat(worker, peer, message)
             case messages.Heartbeat():
@@ -220,32 +248,60 @@ class BrokerCore:
             party = state.parties.get(request.peer)
             assert isinstance(party, Client)
             assert party.waiting[request.key[1]] is request
+            assert state.identities[request.key[0]] is request.identity
         assert len(state.deadlines) == len(state.requests)
+        assert state.size == sum(request.size for request in state.requests.values())
         for pool in state.pools.values():
-            held = [request for worker in pool.workers.values() for request in worker.held.values()]
-            assert pool.held == len(held)
-            assert len(pool.queue) + pool.held == sum(r.pool is pool for r in state.requests.values())
-            assert len(pool.queue) + pool.held <= pool.settings.max_queue
-            numbers = [request.admitted for request in pool.queue]
-            assert numbers == sorted(numbers)
-            for worker in pool.workers.values():
-                assert worker.load <= worker.slots + worker.prefetch
-                assert abs(worker.expected_s - sum(r.expected_s for r in worker.held.values())) < 1e-6
-                assert (worker in pool.ready) == worker.ready
-                assert state.workers[worker.id] is worker
-                assert state.parties[worker.peer] is worker
-            least = pool.ready.least()
-            if pool.queue and least is not None:
-                expected_s = pool.service_times.expected(pool.queue.first().command)
-                assert not least.may_take(expected_s), "work waits while a worker has room"
+            self._check_pool(pool)
         for worker in state.stacked:
             assert state.workers[worker.id] is worker
-        assert state.clients == sum(isinstance(party, Client) for party in state.parties.values())
+        clients = [party for party in state.parties.values() if isinstance(party, Client)]
+        assert state.clients == len(clients)
+        for client_id, identity in state.identities.items():
+            assert identity.connections == sum(client.id == client_id for client in clients) > 0
+            assert identity.in_flight == sum(key[0] == client_id for key in state.requests)
+        watches = [(client.peer, watch, pool) for client in clients for watch, pool in client.watches.items()]
+        assert all((peer, watch) in pool.watchers for peer, watch, pool in watches)
+        assert len(watches) == sum(len(pool.watchers) for pool in state.pools.values())
+
+    def _check_pool(self, pool: Pool) -> None:
+        state = self.state
+        own = [request for request in state.requests.values() if request.pool is pool]
+        held = [request for worker in pool.workers.values() for request in worker.held.values()]
+        assert pool.held == len(held)
+        assert pool.load == len(own)
+        assert pool.size == sum(request.size for request in own)
+        assert pool.load <= pool.settings.max_queue
+        pool.queue.check()
+        for worker in pool.workers.values():
+            _check_worker(worker)
+            assert (worker in pool.ready) == worker.ready
+            assert state.workers[worker.id] is worker
+            assert state.parties[worker.peer] is worker
+        least = pool.ready.least()
+        if pool.queue and least is not None and state.hold_until == math.inf:
+            expected_s = pool.service_times.expected(pool.queue.first().command)
+            assert not least.may_take(expected_s), "work waits while a worker has room"
 
 
 def _check_place(request: Request) -> None:
     if request.worker is None:
         assert request in request.pool.queue
+        assert request.batch is None
     else:
         assert request.worker.held[request.key] is request
         assert request not in request.pool.queue
+
+
+def _check_worker(worker: Worker) -> None:
+    assert worker.load <= worker.slots + worker.prefetch
+    assert abs(worker.expected_s - sum(r.expected_s for r in worker.held.values())) < 1e-6
+    there = [*worker.held.values(), *worker.abandoned.values()]
+    batches: dict[Batch, int] = {}
+    for request in there:
+        if request is not None and request.batch is not None:
+            batches[request.batch] = batches.get(request.batch, 0) + 1
+    assert all(batch.left == count for batch, count in batches.items())
+    assert worker.surplus == sum(count - 1 for count in batches.values())
+    assert all(key in worker.abandoned for key in worker.stuck)
+    assert not any(request and request.body for request in worker.abandoned.values())

@@ -10,12 +10,40 @@ from maitred.protocol import limits
 
 
 class PoolSettings(Struct, frozen=True):
-    """One pool. `timeout_s` is the deadline of requests that bring none, `max_queue` bounds queued + held requests."""
+    """One pool.
+
+    Attributes:
+        name: users call it by it.
+        timeout_s: the deadline of requests that bring none.
+        max_queue: bounds the requests that are queued or held.
+        max_attempts: runs of an idempotent request in all.
+        max_queue_bytes: bounds the bytes of their arguments; a single request larger than this is admitted where there
+            is no other.
+        kill_grace_s: between the exception raised in a function and the end of its process.
+        kill_on_cancel: whether a caller's cancellation or deadline may end a process; None: where it runs one request
+            at a time, so that no other request is hurt.
+        quarantine_after: deaths in a row of which a request is refused.
+    """
 
     name: str
     timeout_s: float = 30.0
     max_queue: int = 1000
     max_attempts: int = 3
+    max_queue_bytes: int = 256 * 1024 * 1024
+    kill_grace_s: float = 2.0
+    kill_on_cancel: bool | None = None
+    quarantine_after: int = 3
+
+
+class ClientSettings(Struct, frozen=True):
+    """What a client is given. `weight`: requests that it has served in its turn; `max_in_flight`: unanswered at a time."""
+
+    weight: int = 1
+    max_in_flight: int | None = None
+
+
+def _alike(_name: str) -> ClientSettings:
+    return ClientSettings()
 
 
 class CoreSettings(Struct, frozen=True):
@@ -34,6 +62,14 @@ class CoreSettings(Struct, frozen=True):
     max_message_bytes: int = limits.MAX_MESSAGE_BYTES
     max_clients: int = 65_536
     """Connections that said HELLO: about 1 KiB each; one more is answered `unavailable`."""
+    max_queued_bytes: int = 1024 * 1024 * 1024
+    """Arguments of all requests that are queued or held, in all pools."""
+    client: Callable[[str], ClientSettings] = _alike
+    """What a client of this name is given."""
+    clock: str = ""
+    """Names the monotonic clock that workers of this host read too; "": there is none."""
+    clock_ahead_s: float = 0.0
+    """That clock less the core's."""
     software: str = "maitred"
 
     @property

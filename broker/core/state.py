@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from maitred.broker.core.deadlines import Deadlines
 from maitred.broker.core.effects import Effect, Note, Peer, Send
-from maitred.broker.core.model import Agent, Client, Key, Pool, Request, Worker
+from maitred.broker.core.model import Agent, Client, Identity, Key, Request, Worker
+from maitred.broker.core.pool import Pool
+from maitred.broker.core.quarantine import Quarantine
 from maitred.broker.core.settings import CoreSettings
+from maitred.broker.core.stop import Stop
 from maitred.protocol import limits, messages
 from maitred.protocol.body import encode_body
 from maitred.protocol.errors import Code
@@ -36,14 +40,22 @@ class State:
     def __init__(self, settings: CoreSettings, now: float) -> None:
         self.settings = settings
         self.started_at = now
-        self.pools = {name: Pool(pool) for name, pool in settings.pools.items()}
+        self.pools = {name: Pool(pool, now) for name, pool in settings.pools.items()}
         self.parties: dict[Peer, Party] = {}
         self.clients = 0
+        self.identities: dict[bytes, Identity] = {}
         self.workers: dict[bytes, Worker] = {}
         self.agents: dict[bytes, Agent] = {}
         self.requests: dict[Key, Request] = {}
         self.deadlines: Deadlines[Request] = Deadlines()
+        self.stops: Deadlines[Stop] = Deadlines()
+        self.quarantine = Quarantine()
+        self.size = 0
+        """Bytes of the arguments in `requests`."""
         self.admitted = 0
+        self.tickets = 0
+        self.hold_until = math.inf
+        """When the first batch that waits for more has waited long enough."""
         self.stacked: dict[Worker, Key | None] = {}
         """Workers that hold more than they run, and what they ran when they were last looked at."""
         self.look_at = 0.0
@@ -61,8 +73,18 @@ class State:
         self.out.append(Note(event, fields))
 
     def refuse(
-        self, peer: Peer, request_id: int, code: Code, text: str, details: Mapping[str, Any] | None = None
+        self,
+        peer: Peer,
+        request_id: int,
+        code: Code,
+        text: str,
+        details: Mapping[str, Any] | None = None,
+        level: int = messages.LEVEL_OK,
     ) -> None:
         """Answer with an error. None-valued details are left out: what is not known is not said."""
         known = {key: value for key, value in (details or {}).items() if value is not None}
-        self.send(peer, messages.Error(request_id, code, text[: limits.MAX_TEXT_CHARS]), encode_body(known))
+        self.send(peer, messages.Error(request_id, code, text[: limits.MAX_TEXT_CHARS], level), encode_body(known))
+
+    def fail(self, request: Request, code: Code, text: str, details: Mapping[str, Any]) -> None:
+        """Answer a request with an error. It has been closed."""
+        self.refuse(request.peer, request.key[1], code, text, details, request.pool.level)

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any, Final
 
-from maitred.broker.core.model import Pool, Worker
+import msgspec
+
+from maitred.broker.core.books import pressure
+from maitred.broker.core.model import Request, Worker
+from maitred.broker.core.operations import name_of
+from maitred.broker.core.pool import Pool
 from maitred.broker.core.state import State
+from maitred.broker.core.words import describe
+from maitred.protocol.messages import LEVELS, PRIORITIES
+
+MAX_ROWS = 10_000
+"""Of the table of requests: some megabytes, and some tens of milliseconds of the broker."""
+
+WORDS = {number: word for word, number in PRIORITIES.items()}
 
 
 def pools(state: State, now: float) -> list[dict[str, Any]]:
@@ -19,6 +32,28 @@ def workers(state: State, now: float) -> list[dict[str, Any]]:
     return [row for pool in state.pools.values() for row in _workers(pool, now)]
 
 
+def requests(state: State, now: float) -> list[dict[str, Any]]:
+    """One row a request that is unanswered, the oldest first, at most MAX_ROWS."""
+    return [_request(request, now) for request in itertools.islice(state.requests.values(), MAX_ROWS)]
+
+
+def quarantine(state: State, now: float) -> list[dict[str, Any]]:
+    """One row a fingerprint that is refused. Age in seconds since its last death."""
+    return [
+        {
+            "fingerprint": entry.fingerprint,
+            "pool": entry.pool,
+            "command": entry.command,
+            "deaths": entry.deaths,
+            "last_cause": describe(entry.certificate),
+            "certificate": msgspec.to_builtins(entry.certificate),
+            "age": now - entry.died_at,
+        }
+        for entry in state.quarantine.entries.values()
+        if entry.quarantined_at is not None
+    ]
+
+
 def broker(state: State, now: float) -> dict[str, Any]:
     """The broker itself."""
     return {
@@ -28,13 +63,16 @@ def broker(state: State, now: float) -> dict[str, Any]:
         "draining": state.draining,
         "clients": state.clients,
         "requests": len(state.requests),
+        "bytes": state.size,
+        "max_bytes": state.settings.max_queued_bytes,
         "counts": dict(sorted(state.counts.items())),
     }
 
 
 def _pool(pool: Pool, now: float) -> dict[str, Any]:
     states = [worker.state for worker in pool.workers.values()]
-    oldest = next(iter(pool.queue), None)
+    oldest = pool.queue.oldest()
+    rate = pool.completions.rate
     return {
         "name": pool.name,
         "available": states.count("idle"),
@@ -44,14 +82,41 @@ def _pool(pool: Pool, now: float) -> dict[str, Any]:
         "total": len(states),
         "queued": len(pool.queue),
         "max_queue": pool.settings.max_queue,
+        "bytes": pool.size,
+        "max_bytes": pool.settings.max_queue_bytes,
+        "level": LEVELS[pool.level],
+        "retry_after": pressure(pool, 0).retry_after,
+        "rate": rate,
+        "expected_wait": len(pool.queue) / rate if rate else None,
+        "waiting_outside": len(pool.outside) + len(pool.late),
+        "places_kept": pool.outside.kept_word + pool.late.kept_word,
+        "places_broken": pool.outside.broken + pool.late.broken,
         "oldest_wait": now - oldest.received_at if oldest else 0.0,
         "timeout": pool.settings.timeout_s,
         "commands": sorted(pool.commands),
         "completed": pool.completed,
         "failed": pool.failed,
         "refused": pool.refused,
-        "service_time": pool.service_s,
+        "service_time": pool.completions.mean_s,
         "degraded": pool.degraded or None,
+    }
+
+
+def _request(request: Request, now: float) -> dict[str, Any]:
+    worker = request.worker
+    return {
+        "id": name_of(request),
+        "pool": request.pool.name,
+        "command": request.command,
+        "state": "queued" if worker is None else "running",
+        "age": now - request.received_at,
+        "left": request.deadline - now,
+        "priority": WORDS[request.priority],
+        "attempt": request.attempt,
+        "bytes": request.size,
+        "client": request.identity.name or request.key[0].hex()[:8],
+        "worker": worker.id.hex() if worker else None,
+        "stopping": request.cancelled or None,
     }
 
 
@@ -85,5 +150,11 @@ def _worker(worker: Worker, now: float) -> dict[str, Any]:
     }
 
 
-TABLES: Final[dict[str, Callable[[State, float], Any]]] = {"pools": pools, "workers": workers, "broker": broker}
+TABLES: Final[dict[str, Callable[[State, float], Any]]] = {
+    "pools": pools,
+    "workers": workers,
+    "requests": requests,
+    "quarantine": quarantine,
+    "broker": broker,
+}
 """What QUERY may ask for."""

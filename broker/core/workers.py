@@ -6,9 +6,11 @@ which nobody vouches, is suspect (no new work), then fenced by its agent, and on
 
 from __future__ import annotations
 
+from maitred.broker.core.books import forget_abandoned
+from maitred.broker.core.dispatch import Dispatcher
 from maitred.broker.core.effects import Peer
-from maitred.broker.core.model import Agent, Key, Pool, Request, Starting, Worker
-from maitred.broker.core.requests import Requests
+from maitred.broker.core.model import Agent, Key, Request, Starting, Worker
+from maitred.broker.core.pool import Pool
 from maitred.broker.core.state import Control, State
 from maitred.broker.core.words import describe
 from maitred.protocol import messages
@@ -18,9 +20,9 @@ from maitred.protocol.errors import Code
 class Workers:
     """The verbs of a worker and of an agent."""
 
-    def __init__(self, state: State, requests: Requests) -> None:
+    def __init__(self, state: State, dispatcher: Dispatcher) -> None:
         self._state = state
-        self._requests = requests
+        self._dispatcher = dispatcher
 
     # --- coming ---
 
@@ -48,7 +50,7 @@ class Workers:
         worker.heard_at = now
         self.welcome(peer)
         pool.ready.place(worker)
-        self._requests.dispatch(pool, now)
+        self._dispatcher.dispatch(pool, now)
 
     def _enrol(self, peer: Peer, message: messages.Register, pool: Pool, now: float) -> Worker:
         worker = Worker(message.worker, message.token, pool, peer, message.slots, now)
@@ -58,7 +60,7 @@ class Workers:
         pool.starting.pop(worker.id, None)
         pool.degraded = ""
         for key in message.holds:  # from an earlier life of the broker: nobody waits here for its reply
-            worker.abandoned[key] = now
+            worker.abandoned[key] = None
         self._state.note("worker.started", pool=pool.name, worker=worker.id.hex(), pid=message.pid, host=message.host)
         return worker
 
@@ -71,9 +73,9 @@ class Workers:
         certificate = messages.Certificate("heartbeat", worker=worker.id.hex(), host=worker.host, pid=worker.pid)
         for request in _in_order(worker):
             if request.key not in holds:
-                self._requests.retry_or_fail(request, certificate)
+                self._dispatcher.retry_or_fail(request, certificate)
         for key in [key for key in worker.abandoned if key not in holds]:
-            del worker.abandoned[key]
+            forget_abandoned(worker, key)
         self._state.note("worker.reconnected", pool=worker.pool.name, worker=worker.id.hex())
 
     def _describe(self, worker: Worker, message: messages.Register) -> None:
@@ -83,6 +85,8 @@ class Workers:
         worker.pool.catalogue()
         worker.host = message.host
         worker.pid = message.pid
+        clock = self._state.settings.clock
+        worker.same_clock = bool(clock) and message.clock == clock
 
     def attach(self, peer: Peer, message: messages.Attach, now: float) -> None:
         """Bind a worker's second connection; one that comes before its REGISTER is asked to come again."""
@@ -102,7 +106,7 @@ class Workers:
         worker.heard_at = now
         for request in worker.held.values():
             if request.recalled:  # the word, or its answer, may have been lost with the other connection
-                self._requests.recall(worker, request)
+                self._dispatcher.recall(worker, request)
         self._state.parties[peer] = Control(worker)
         self.welcome(peer)
 
@@ -149,7 +153,7 @@ class Workers:
             worker.suspect = False
             worker.pool.ready.place(worker)
             self._state.note("worker.recovered", pool=worker.pool.name, worker=worker.id.hex())
-            self._requests.dispatch(worker.pool, now)
+            self._dispatcher.dispatch(worker.pool, now)
 
     def beat(self, worker: Worker, peer: Peer, message: messages.Beat) -> None:
         """Take down how a worker does, and answer."""
@@ -176,10 +180,10 @@ class Workers:
     def leave(self, worker: Worker, now: float) -> None:
         """A worker goes in good order: what it was sent and did not begin may run elsewhere."""
         for request in _in_order(worker):
-            self._requests.requeue(request)
+            self._dispatcher.requeue(request)
         self._forget(worker)
         self._state.note("worker.left", pool=worker.pool.name, worker=worker.id.hex())
-        self._requests.dispatch(worker.pool, now)
+        self._dispatcher.dispatch(worker.pool, now)
 
     def died(self, agent: Agent, message: messages.Died, now: float) -> None:
         """An agent reports a death, with what the worker had begun."""
@@ -198,13 +202,21 @@ class Workers:
         self._forget(worker)
         for request in held:
             if started is not None and request.key not in started:
-                self._requests.requeue(request)
+                self._dispatcher.requeue(request)
             else:
-                self._requests.retry_or_fail(request, certificate)
+                self._blame(request, certificate, now)
+                self._dispatcher.retry_or_fail(request, certificate)
         pool = worker.pool
         pool.last_death = certificate
         self._state.note("worker.died", pool=pool.name, worker=worker.id.hex(), cause=describe(certificate))
-        self._requests.dispatch(pool, now)
+        self._dispatcher.dispatch(pool, now)
+
+    def _blame(self, request: Request, certificate: messages.Certificate, now: float) -> None:
+        if not request.cancelled and (entry := self._state.quarantine.died(request, certificate, now)) is not None:
+            self._state.note(
+                "request.quarantine", pool=entry.pool, command=entry.command, fingerprint=entry.fingerprint,
+                deaths=entry.deaths,
+            )  # fmt: skip
 
     def _forget(self, worker: Worker) -> None:
         worker.draining = True
@@ -272,16 +284,16 @@ class Workers:
         if isinstance(message, messages.Dispatch):
             request = worker.held.get((message.client, message.id))
             if request is not None:
-                self._requests.requeue(request)
+                self._dispatcher.requeue(request)
             else:  # it ran out of time on its way
-                worker.abandoned.pop((message.client, message.id), None)
+                forget_abandoned(worker, (message.client, message.id))
         agent = next((a for a in self._state.agents.values() if worker.id in a.workers), None)
         if agent is None:
             self.lose(worker, self._silent(worker), None, now)
             return
         worker.suspect = True
         worker.pool.ready.place(worker)
-        self._requests.dispatch(worker.pool, now)
+        self._dispatcher.dispatch(worker.pool, now)
 
 
 def _in_order(worker: Worker) -> list[Request]:

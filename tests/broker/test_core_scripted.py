@@ -495,3 +495,28 @@ def test_a_command_that_was_slow_once_is_not_trusted_soon() -> None:
     for number in range(2, 5):
         bench.tell(client, m.Request(number, POOL, "echo"), b"")
     assert len(bench.orders(worker)) == 1
+
+
+def test_a_deadline_on_the_workers_own_clock() -> None:
+    bench = Bench(clock="boot-1", clock_ahead_s=5000.0)
+    client = bench.client()
+    same, other = bench.worker(100, clock="boot-1"), bench.worker(200, clock="boot-2")
+    for n in (1, 2):
+        bench.tell(client, m.Request(n, POOL, "echo", 2.0), b"")
+    assert [order.due for order in bench.orders(same)] == [bench.now + 2.0 + 5000.0]
+    assert [order.due for order in bench.orders(other)] == [0.0]
+
+
+def test_a_deadline_on_the_clients_own_clock_does_not_move_while_the_request_is_on_its_way() -> None:
+    bench = Bench(clock="boot-1", clock_ahead_s=5000.0)
+    bench.worker()
+    same, other = bench.peer(Side.CLIENTS), bench.peer(Side.CLIENTS)
+    bench.say(same, m.Hello(id128(8), clock="boot-1"))
+    bench.say(other, m.Hello(id128(9), clock="boot-2"))
+    late = bench.now + 5000.0 - 0.1  # it took so long to get here
+    bench.tell(same, echo(1, timeout=0.5, due=late), b"")
+    bench.advance(0.01)
+    code, said = details(bench.take(same)[0])
+    assert (code, said["where"]) == ("deadline_exceeded", "queued")
+    bench.tell(other, echo(1, timeout=0.5, due=late), b"")
+    assert bench.take(other) == []

@@ -8,21 +8,28 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgpack
 from broker_peers import POOL, Bench, id128
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from maitred.broker.core.effects import Peer, Side
-from maitred.broker.core.settings import PoolSettings
+from maitred.broker.core.settings import ClientSettings, PoolSettings
 from maitred.protocol import messages as m
 
 MAX_QUEUE = 6
+MAX_QUEUE_BYTES = 40
+COMMANDS = [
+    m.CommandInfo("echo"),
+    m.CommandInfo("safe", idempotent=True),
+    m.CommandInfo("embed", idempotent=True, batch=3, max_wait=0.05),
+]
 Key = tuple[bytes, int]
 
 
 class WorkerModel:
-    """What a worker knows: what it was given and has not answered, in order. The first one is running."""
+    """What a worker knows: what it was given and has not answered, in order. The first one, or batch, is running."""
 
     def __init__(self, number: int, peer: Peer, agent: Peer | None, prefetch: int = 0) -> None:
         self.number = number
@@ -32,13 +39,37 @@ class WorkerModel:
         self.recalls: list[m.Recall] = []
         self.agent = agent
         self.given: list[m.Dispatch] = []
+        self.unit: dict[tuple[Key, int], int] = {}  # by request and attempt: which batch it is in
+        self.expects_more = 0
         self.cancelled: set[Key] = set()
+
+    def give(self, order: m.Dispatch) -> None:
+        if self.expects_more:
+            assert order.more == self.expects_more - 1, "a batch was cut"
+            assert order.command == self.given[-1].command, "a batch of several commands"
+            self.unit[(order.client, order.id), order.attempt] = max(self.unit.values())
+        else:
+            self.unit[(order.client, order.id), order.attempt] = max(self.unit.values(), default=0) + 1
+        self.expects_more = order.more
+        self.given.append(order)
+
+    def units(self) -> list[int]:
+        return [self.unit[(order.client, order.id), order.attempt] for order in self.given]
+
+    def running(self) -> list[m.Dispatch]:
+        units = self.units()
+        return [order for order, unit in zip(self.given, units, strict=True) if unit == units[0]]
 
 
 class CoreMachine(RuleBasedStateMachine):
     @initialize()
     def start(self) -> None:
-        self.bench = Bench(pools=[PoolSettings(POOL, timeout_s=20.0, max_queue=MAX_QUEUE)], client_silence_s=15.0)
+        pool = PoolSettings(
+            POOL, timeout_s=20.0, max_queue=MAX_QUEUE, max_queue_bytes=MAX_QUEUE_BYTES, kill_grace_s=0.5
+        )
+        self.bench = Bench(pools=[pool], client_silence_s=15.0, client=lambda _: ClientSettings(weight=2))
+        self.levels: dict[Peer, int] = {}
+        self.tickets: list[int] = [0]
         self.clients: list[tuple[int, Peer]] = []
         self.workers: list[WorkerModel] = []
         self.agents: list[Peer] = []
@@ -63,9 +94,14 @@ class CoreMachine(RuleBasedStateMachine):
 
     def collect(self) -> None:
         for number, peer in self.clients:
-            for message, _ in self.bench.take(peer):
-                if isinstance(message, m.Reply | m.Error):
+            for message, body in self.bench.take(peer):
+                if isinstance(message, m.Pressure):
+                    assert self.levels.get(peer) != message.level, "told of a level that it knows"
+                    self.levels[peer] = message.level
+                elif isinstance(message, m.Reply | m.Error):
                     assert message.id >= 0
+                    if isinstance(message, m.Error) and message.code == "resource_exhausted":
+                        self.tickets.append(msgpack.unpackb(body[0]).get("ticket", 0))
                     key = (id128(number), message.id)
                     if isinstance(message, m.Error) and message.code == "worker_lost":
                         assert self.untold or key in self.begun | self.unclear, "lost with a worker that never began it"
@@ -82,7 +118,7 @@ class CoreMachine(RuleBasedStateMachine):
         for agent in list(self.agents):
             for message, _ in self.bench.take(agent):
                 if isinstance(message, m.Fence):
-                    self.fence(agent, message.worker)
+                    self.fence(agent, message)
 
     def begin(self, worker: WorkerModel, order: m.Dispatch) -> None:
         key = (order.client, order.id)
@@ -92,13 +128,19 @@ class CoreMachine(RuleBasedStateMachine):
         assert key not in self.cancelled, "what its client wants no more was begun"
         for other in self.workers:
             assert all((o.client, o.id) != key for o in other.given), "a request is on two workers"
-        assert key not in self.begun or self.sent[key].command == "safe", "work was begun twice"
-        worker.given.append(order)
-        assert len(worker.given) <= 2 + worker.prefetch
+        assert key not in self.begun or self.sent[key].command != "echo", "work was begun twice"
+        worker.give(order)
+        assert len(set(worker.units())) <= 2 + worker.prefetch
 
-    def fence(self, agent: Peer, worker_id: bytes) -> None:
-        for worker in [w for w in self.workers if id128(w.number) == worker_id]:
-            self.kill(worker, "heartbeat")
+    def fence(self, agent: Peer, fence: m.Fence) -> None:
+        for worker in [w for w in self.workers if id128(w.number) == fence.worker]:
+            if fence.only is None:
+                self.kill(worker, fence.cause)
+            elif worker.given and fence.only in [(order.client, order.id) for order in worker.running()]:
+                assert fence.only in self.cancelled or self.answers.get(fence.only) or fence.only[0] in self.gone, (
+                    "a worker was killed for what is still wanted"
+                )
+                self.kill(worker, fence.cause)
 
     # --- rules: coming ---
 
@@ -121,7 +163,7 @@ class CoreMachine(RuleBasedStateMachine):
         parent = self.agents[agent] if agent < len(self.agents) else None
         if parent is not None:
             self.bench.tell(parent, m.Spawned(id128(number), number))
-        worker = WorkerModel(number, self.bench.worker(number, slots, prefetch=prefetch), parent, prefetch)
+        worker = WorkerModel(number, self.bench.worker(number, slots, *COMMANDS, prefetch=prefetch), parent, prefetch)
         self.workers.append(worker)
         if prefetch:
             worker.control = self.bench.peer(Side.WORKERS)
@@ -134,16 +176,41 @@ class CoreMachine(RuleBasedStateMachine):
     @rule(
         who=st.integers(0, 2),
         burst=st.integers(1, 5),
-        command=st.sampled_from(["echo", "safe"]),
+        command=st.sampled_from(["echo", "safe", "embed"]),
         timeout=st.sampled_from([None, 0.5, 5.0]),
+        priority=st.sampled_from([m.LOW, m.NORMAL, m.HIGH]),
+        size=st.integers(0, 20),
     )
-    def request(self, who: int, burst: int, command: str, timeout: float | None) -> None:
+    def request(self, who: int, burst: int, command: str, timeout: float | None, priority: int, size: int) -> None:
         number, peer = self.clients[who % len(self.clients)]
         for _ in range(burst):
-            message = m.Request(self.number(), POOL, command, timeout)
+            ticket = self.tickets[-1]
+            message = m.Request(self.number(), POOL, command, timeout, priority=priority, ticket=ticket)
             self.sent[(id128(number), message.id)] = message
-            self.bench.tell(peer, message, b"")
+            self.bench.tell(peer, message, b"x" * size)
             self.collect()
+
+    @precondition(lambda self: self.clients)
+    @rule(who=st.integers(0, 2))
+    def watch(self, who: int) -> None:
+        _, peer = self.clients[who % len(self.clients)]
+        if peer not in self.levels:
+            self.bench.tell(peer, m.Watch(self.number(), POOL))
+            self.collect()
+            assert peer in self.levels
+
+    @rule(pick=st.integers(0, 50))
+    def operator_cancels(self, pick: int) -> None:
+        keys = [key for key in self.sent if not self.answers.get(key) and key[0] not in self.gone]
+        if keys and self.clients:
+            client_id, request_id = key = keys[pick % len(keys)]
+            target = f"{client_id.hex()[:8]}-{request_id}"
+            number, peer = self.clients[0]
+            order = m.Operate(self.number(), "cancel", target)
+            self.sent[id128(number), order.id] = m.Request(order.id, POOL, "none")  # it is owed an answer too
+            self.bench.tell(peer, order)
+            self.collect()
+            self.cancelled.add(key)
 
     @precondition(lambda self: any(worker.given for worker in self.workers))
     @rule(which=st.integers(0, 3), fails=st.booleans(), ran=st.sampled_from([0.0, 0.00002, 0.0005, 0.5]))
@@ -180,7 +247,10 @@ class CoreMachine(RuleBasedStateMachine):
             recall = worker.recalls.pop(0)
             assert worker.control is not None
             waiting = [
-                o for o in worker.given[1:] if (o.client, o.id, o.attempt) == (recall.client, recall.id, recall.attempt)
+                o
+                for o in worker.given
+                if o not in worker.running()
+                and (o.client, o.id, o.attempt) == (recall.client, recall.id, recall.attempt)
             ]
             for order in waiting:
                 worker.given.remove(order)
@@ -203,7 +273,7 @@ class CoreMachine(RuleBasedStateMachine):
 
     def kill(self, worker: WorkerModel, cause: str = "signal") -> None:
         self.workers.remove(worker)
-        begun = [(order.client, order.id) for order in worker.given[:1]]
+        begun = [(order.client, order.id) for order in (worker.running() if worker.given else [])]
         self.begun.update(begun)
         if worker.agent in self.agents and worker.agent is not None:
             died = m.Died(id128(worker.number), m.Certificate(cause), begun)
@@ -221,7 +291,7 @@ class CoreMachine(RuleBasedStateMachine):
     def worker_leaves(self, which: int) -> None:
         if which < len(self.workers):
             worker = self.workers.pop(which)
-            for order in worker.given[:1]:
+            for order in worker.running() if worker.given else []:
                 self.bench.tell(worker.peer, m.WorkerReply(order.client, order.id, order.attempt), b"")
             self.bench.tell(worker.peer, m.Leave())
             self.collect()
@@ -231,10 +301,11 @@ class CoreMachine(RuleBasedStateMachine):
         if which < len(self.workers):
             worker = self.workers[which]
             if not keeps:
-                self.unclear.update((order.client, order.id) for order in worker.given[1:])
-                worker.given = worker.given[:1]
+                running = worker.running() if worker.given else []
+                self.unclear.update((order.client, order.id) for order in worker.given if order not in running)
+                worker.given = running
             holds = [(order.client, order.id) for order in worker.given]
-            worker.peer = self.bench.worker(worker.number, 2, holds=holds, prefetch=worker.prefetch)
+            worker.peer = self.bench.worker(worker.number, 2, *COMMANDS, holds=holds, prefetch=worker.prefetch)
             self.collect()
 
     @precondition(lambda self: any(worker.given for worker in self.workers))
@@ -309,7 +380,7 @@ class CoreMachine(RuleBasedStateMachine):
         if not hasattr(self, "bench"):
             return
         if not self.workers:
-            self.workers.append(WorkerModel(90_000, self.bench.worker(90_000), None))
+            self.workers.append(WorkerModel(90_000, self.bench.worker(90_000, 1, *COMMANDS), None))
         for _ in range(60):
             self.collect()
             while any(worker.given for worker in self.workers):
@@ -320,6 +391,7 @@ class CoreMachine(RuleBasedStateMachine):
         for key in self.sent:
             assert key[0] in self.gone or len(self.answers.get(key, [])) == 1, f"{key} was never answered"
         assert not self.bench.core.state.requests
+        assert all(level == m.LEVEL_OK for peer, level in self.levels.items() if peer in self.bench.core.state.parties)
         assert not any(worker.load for worker in self.bench.core.state.workers.values()), "a slot was lost"
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +13,7 @@ import trio
 import zmq
 from broker_peers import POOL, id128, settings
 from msgspec.structs import replace
+from scripted_broker import Answers, ScriptedBroker, echo, free_endpoint
 
 from maitred.broker.core.settings import CoreSettings, PoolSettings
 from maitred.broker.shell import Shell
@@ -29,15 +28,6 @@ WITHIN_S = 5.0
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 
 COMMANDS = ("echo", "parts", "fail", "hang", "maybe", "options", "later")
-
-
-def free_endpoint() -> str:
-    """A free one below the ports that systems give to outgoing connections, so that none takes it amid a restart."""
-    while True:
-        port = random.randrange(15_000, 30_000)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return f"tcp://127.0.0.1:{port}"
 
 
 async def bind(side: zmq.Socket[bytes], address: str) -> None:
@@ -133,9 +123,8 @@ class Site:
     def _answers(self, message: object, body: list[bytes]) -> Iterator[list[bytes]]:
         if isinstance(message, m.WorkerCancel):
             self.cancelled.append(message.id)
-            if message.reason == "cancelled":
-                who = (message.client, message.id, 1)
-                yield frames.encode(m.WorkerError(*who, "cancelled", "told to"), encode_body({"outcome": "stopped"}))
+            who = (message.client, message.id, 1)
+            yield frames.encode(m.WorkerError(*who, "cancelled", "told to"), encode_body({"outcome": "stopped"}))
         elif isinstance(message, m.Dispatch):
             self.started.append((message.command, message.id))
             if message.command == "later":
@@ -188,3 +177,16 @@ def make_site() -> Iterator[Callable[..., Site]]:
 def client(site: Site) -> Iterator[Client]:
     with Client(site.clients) as client:
         yield client
+
+
+@pytest.fixture
+def make_broker() -> Iterator[Callable[..., ScriptedBroker]]:
+    made: list[ScriptedBroker] = []
+
+    def make(answers: Answers = echo) -> ScriptedBroker:
+        made.append(ScriptedBroker(free_endpoint(), answers))
+        return made[-1]
+
+    yield make
+    for broker in made:
+        broker.close()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from maitred.client.calls import FIRST_PAUSE_S, JITTER, Backoff, Call, Options, outcome
+from maitred.client.calls import FIRST_PAUSE_S, JITTER, PLACE_JITTER, SHORTEST_PAUSE_S, Backoff, Call, Options, outcome
 from maitred.client.errors import InvalidArgument, PoolSaturated, RequestCancelled, Unavailable, UnknownPool
 from maitred.protocol.client import Failed, Replied
 
@@ -29,6 +29,8 @@ def call(**options: Any) -> Call:
         ({"idempotent": "yes"}, "idempotent is 'yes'; accepted: True or False"),
         ({"on_saturated": "retry"}, 'on_saturated is .retry.; accepted: "raise" or "wait"'),
         ({"retries": 2, "idempotent": False}, "contradict"),
+        ({"priority": "urgent"}, 'priority is .urgent.; accepted: "low", "normal" or "high"'),
+        ({"priority": 2}, "priority is 2"),
     ],
 )
 def test_an_option_that_makes_no_sense_is_refused_by_name(options: dict[str, Any], text: str) -> None:
@@ -72,8 +74,13 @@ def test_the_time_on_the_wire_is_what_is_left() -> None:
     assert call().message(1, 5.0).timeout is None
 
 
-def saturated(retry_after: float | None) -> Failed:
-    return Failed(1, PoolSaturated("full", **({} if retry_after is None else {"retry_after": retry_after})))
+@pytest.mark.parametrize(("word", "number"), [("low", 0), ("normal", 1), ("high", 2)])
+def test_priority_on_the_wire(word: Any, number: int) -> None:
+    assert call(priority=word).message(1, 0.0).priority == number
+
+
+def saturated(retry_after: float | None, **details: Any) -> Failed:
+    return Failed(1, PoolSaturated("full", **details, **({} if retry_after is None else {"retry_after": retry_after})))
 
 
 def test_it_tries_again_when_the_broker_says_and_not_past_its_deadline() -> None:
@@ -85,6 +92,19 @@ def test_it_tries_again_when_the_broker_says_and_not_past_its_deadline() -> None
     assert one.again_at(saturated(2.0), 9.0) is None
     assert one.again_at(Failed(1, UnknownPool("no")), 1.0) is None
     assert call().again_at(saturated(2.0), 1.0) is None
+
+
+def test_it_comes_back_with_its_ticket_just_when_it_was_told_to() -> None:
+    one = call(on_saturated="wait")
+    assert one.message(1, 0.0).ticket == 0
+    for ticket in (7, 8):
+        at = one.again_at(saturated(2.0, ticket=ticket), 1.0)
+        assert at is not None
+        assert 3.0 <= at <= 3.0 + 2.0 * PLACE_JITTER
+        assert one.message(2, 3.0).ticket == ticket
+    one.again_at(saturated(2.0), 1.0)
+    assert one.message(2, 3.0).ticket == 0
+    assert Backoff(lambda: 0.0).pause(PoolSaturated("full", retry_after=0.0, ticket=1)) == SHORTEST_PAUSE_S
 
 
 def test_without_a_word_of_the_broker_pauses_double_until_there_was_room() -> None:
@@ -102,6 +122,10 @@ def test_without_a_word_of_the_broker_pauses_double_until_there_was_room() -> No
         (Replied(1, [b"x"]), "finished"),
         (Failed(1, RequestCancelled("x", outcome="removed")), "removed"),
         (Failed(1, RequestCancelled("x")), "stopped"),
+        *(
+            (Failed(1, RequestCancelled("x", outcome=word)), word)
+            for word in ("unsent", "stopped", "interrupted", "killed", "abandoned", "client_closed", "a newer word")
+        ),
         (Failed(1, Unavailable("x", reason="lost")), "unknown"),
         (Failed(1, UnknownPool("x")), "finished"),
     ],

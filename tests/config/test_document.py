@@ -8,11 +8,11 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from maitred.config import BrokerConfig, PoolConfig
+from maitred.config import BrokerConfig, ClientConfig, PoolConfig
 from maitred.config.schema import keys_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
-MARKS = {"[broker]": BrokerConfig, "[pools.NAME]": PoolConfig}
+MARKS = {"[broker]": BrokerConfig, "[pools.NAME]": PoolConfig, "[clients.NAME]": ClientConfig}
 
 
 def rows(table: type[Struct]) -> Iterator[str]:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from maitred.config import Config, ConfigError, Hardware, Problem, Size, load
+from maitred.config import ClientConfig, Config, ConfigError, Hardware, Problem, Size, load, show
 from maitred.config.document import read_text
 from maitred.config.kinds import MAX_POOL_SIZE
 from maitred.config.schema import BrokerConfig, PoolConfig, keys_of, route
@@ -127,6 +127,17 @@ def test_sizes(size: str, expected: Size) -> None:
     assert _load(f'[pools.a]\nadapter = "a:s"\nsize = {size}').pools["a"].size == expected
 
 
+def test_what_clients_are_given_by_their_name() -> None:
+    config = _load('[clients."batch-*"]\nweight = 2\nmax_in_flight = 50\n[clients.web]\nweight = 8')
+    assert config.clients == {"batch-*": ClientConfig(2, 50), "web": ClientConfig(8, None)}
+    assert list(config.pools) == ["general", "optimizer", "neural"]
+    assert show(config)["clients"]["web"] == {"weight": 8, "max_in_flight": None}
+    problem = _problem("[clients.web]\nwieght = 8")
+    assert problem == (
+        "my.toml:2: clients.web.wieght = 8: unknown key; expected one of weight, max_in_flight; did you mean weight?"
+    )
+
+
 def test_routing_is_by_the_first_match_and_the_case() -> None:
     config = _load('[routing]\n"a_b*" = "neural"\n"a*" = "optimizer"')
     assert [route(config, name) for name in ("a_bc", "ab", "A_b", "")] == ["neural", "optimizer", None, None]
@@ -235,7 +246,7 @@ x = 3
     environ = {"MAITRED_POOLS__GENERAL__SIZ": "4", "MAITRED_X__Y": "3"}
     found = _problems(text, "pools.genral.size=4", "nonsense", "pools.general.max_queue=-1", environ=environ)
     expected = [
-        r"my.toml:1: brker = 1: unknown key; expected one of broker, pools, routing; did you mean broker\?",
+        r"my.toml:1: brker = 1: unknown key; expected one of broker, pools, routing, clients; did you mean broker\?",
         r'my.toml:3: broker.clients = "tcp://0.0.0.0:5750": other hosts .*insecure = true, .*',
         r'my.toml:4: broker.http = "127.0.0.1:5751": broker.workers is there already; expected another port',
         r"my.toml:5: broker.heartbeat_liveness = 1: expected a whole number from 2 to 100",

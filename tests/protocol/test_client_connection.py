@@ -13,10 +13,11 @@ from maitred.protocol.client import (
     ClientConnection,
     Failed,
     PartArrived,
+    PressureChanged,
     Replied,
     Welcomed,
 )
-from maitred.protocol.errors import PayloadTooLarge, ProtocolError, Unavailable, UnknownPool
+from maitred.protocol.errors import PayloadTooLarge, PoolSaturated, ProtocolError, Unavailable, UnknownPool
 
 ID = b"c" * 16
 WELCOME = m.Welcome(b"e" * 16, interval=1.0, liveness=3, max_message=100)
@@ -223,3 +224,101 @@ def test_an_error_whose_details_are_garbage_still_ends_its_request() -> None:
     assert isinstance(event, Failed)
     assert event.error.message == "boom"
     assert not connection.waiting
+
+
+# --- levels, watches, questions ---
+
+
+def pressure(request_id: int, level: int = m.LEVEL_OK) -> list[object]:
+    return frames.encode(m.Pressure(request_id, "p", level, 3, 4, 0.5))
+
+
+def test_answers_say_how_full_the_pool_is() -> None:
+    connection = connected()
+    ask(connection, 1)
+    ask(connection, 2)
+    (replied,) = connection.receive(frames.encode(m.Reply(1, 1, m.LEVEL_HIGH), [b"r"]), 0.1)
+    (failed,) = connection.receive(frames.encode(m.Error(2, "internal", "no", m.LEVEL_FULL), [b"\x80"]), 0.1)
+    assert isinstance(replied, Replied)
+    assert isinstance(failed, Failed)
+    assert (replied.level, failed.level) == (m.LEVEL_HIGH, m.LEVEL_FULL)
+
+
+def test_a_watch_is_told_of_every_change_until_it_is_given_up() -> None:
+    connection = connected()
+    connection.watch(1, "p", 0.0)
+    assert sent(connection) == [m.Watch(1, "p")]
+    assert connection.receive(pressure(1), 0.1) == [PressureChanged(1, "p", m.LEVEL_OK, 3, 4, 0.5)]
+    assert connection.receive(pressure(2), 0.1) == []
+    assert connection.next_deadline() == 1.0
+    connection.tick(1.0)
+    assert sent(connection) == [m.Heartbeat()]
+    connection.abandon(1)
+    assert sent(connection) == [m.Cancel(1)]
+    assert connection.receive(pressure(1), 1.1) == []
+    assert connection.next_deadline() is None
+
+
+def test_a_watch_that_is_refused_is_over() -> None:
+    connection = connected()
+    connection.watch(1, "p", 0.0)
+    (event,) = connection.receive(frames.encode(m.Error(1, "unknown_pool", "no"), [b"\x80"]), 0.1)
+    assert isinstance(event, Failed)
+    assert not connection.waiting
+    assert connection.receive(pressure(1), 0.2) == []
+
+
+@pytest.mark.parametrize("epoch", [b"e" * 16, b"f" * 16])
+def test_a_watch_is_said_again_where_a_request_is_lost(epoch: bytes) -> None:
+    connection = connected()
+    connection.watch(1, "p", 0.0)
+    ask(connection, 2)
+    connection.watch(3, "q", 0.0)
+    sent(connection)
+    assert strangers(connection, 1) == [m.Hello(ID)]  # to the last one only
+    _, failed = connection.receive(frames.encode(m.Welcome(epoch, 1.0, 3, 100)), 1.2)
+    assert isinstance(failed, Failed)
+    assert failed.id == 2
+    assert sent(connection) == [m.Watch(3, "q"), m.Watch(1, "p")]
+    assert connection.receive(pressure(1), 1.3)
+
+
+def test_a_watch_outlives_any_silence_which_is_no_request_s_fault() -> None:
+    connection = connected()
+    connection.watch(1, "p", 0.0)
+    assert connection.tick(1000.0) == []
+    ask(connection, 2, now=1000.0)
+    assert connection.tick(1000.5) == []
+    (event,) = connection.tick(1000.1 + 3.0 + PATIENCE_S)
+    assert isinstance(event, Failed)
+    assert event.id == 2
+    assert connection.waiting
+
+
+def test_all_that_is_awaited_can_be_failed_watches_too() -> None:
+    connection = connected()
+    connection.watch(1, "p", 0.0)
+    (event,) = connection.fail_all(Unavailable("gone"))
+    assert isinstance(event, Failed)
+    assert connection.receive(pressure(1), 0.1) == []
+
+
+def test_the_broker_is_asked_and_told() -> None:
+    connection = connected()
+    said = [m.Query(1, "requests"), m.Operate(2, "cancel", "ab-1")]
+    for message in said:
+        connection.ask(message, 0.0)
+    assert sent(connection) == said
+    assert connection.receive(frames.encode(m.Reply(2), [b"r"]), 0.1) == [Replied(2, [b"r"])]
+
+
+def test_a_refusal_whose_details_are_none_is_still_one() -> None:
+    connection = connected()
+    ask(connection, 1)
+    details = {"retry_after": "soon", "ticket": -3, "queued": [1], "reason": "queue_full"}
+    (event,) = connection.receive(frames.encode(m.Error(1, "resource_exhausted", "full"), encode_body(details)), 0.1)
+    assert isinstance(event, Failed)
+    error = event.error
+    assert isinstance(error, PoolSaturated)
+    assert (error.retry_after, error.ticket, error.queued, error.capacity) == (None, None, None, None)
+    assert error.reason == "queue_full"

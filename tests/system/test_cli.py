@@ -127,7 +127,7 @@ def test_status_has_a_row_for_each_pool(up: Shell) -> None:
     status = up.json("status", "--json")
     assert [row["name"] for row in status["pools"]] == ["general", "optimizer", "neural"]
     for row in status["pools"]:
-        assert {"name", "available", "busy", "total", "queued", "max_queue"} <= row.keys()
+        assert {"name", "available", "busy", "total", "queued", "max_queue", "level", "retry_after"} <= row.keys()
         assert row["available"] + row["busy"] <= row["total"]
     assert status["broker"]["draining"] is False
     assert "general" in up.maitred("status").stdout
@@ -140,6 +140,17 @@ def test_workers_are_the_processes_that_run(up: Shell) -> None:
         assert {"id", "pool", "host", "pid", "state", "rss", "requests", "request", "request_age"} <= row.keys()
         assert psutil.pid_exists(row["pid"])
     assert len(up.maitred("workers").stdout.splitlines()) == len(rows) + 1
+
+
+def test_what_is_unanswered_is_listed_and_cancelled(up: Shell) -> None:
+    assert up.json("requests", "--json") == up.json("quarantine", "ls", "--json") == []
+    call = up.start("call", "general", "sleep", '{"seconds": 25}', "--priority", "high")
+    (row,) = wait_for(lambda: up.json("requests", "--json"))
+    assert (row["command"], row["priority"]) == ("sleep", "high")
+    up.json("requests", "cancel", row["id"])
+    code, errors = ended(call)
+    assert code == 1
+    assert "RequestCancelled" in errors
 
 
 def test_a_second_broker_in_the_same_directory_is_refused(up: Shell) -> None:

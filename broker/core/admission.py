@@ -1,0 +1,250 @@
+"""Who is let in: accept a request into its pool's queue, or refuse it at once with the reason and an honest wait."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from maitred.broker.core.books import enter, judge
+from maitred.broker.core.dispatch import Dispatcher
+from maitred.broker.core.model import Client, Request
+from maitred.broker.core.places import Places
+from maitred.broker.core.pool import Pool
+from maitred.broker.core.state import State
+from maitred.broker.core.words import nearest
+from maitred.protocol import limits, messages
+from maitred.protocol.errors import Code
+
+RETRY_SHARE = 0.1
+"""Re-runs that a client's requests may cause, as a share of them: what takes workers down must not double the load."""
+
+MAX_RETRIES = 100.0
+"""What a client may save up of it, and has to begin with."""
+
+
+RESERVED_PART = 20
+"""One of so many places, and one at least, is for those who come back as told, while there are any: among many who never
+come back, a few who do would else find their place taken by a newcomer."""
+
+
+class Admission:
+    """The way in."""
+
+    def __init__(self, state: State, dispatcher: Dispatcher) -> None:
+        self._state = state
+        self._dispatcher = dispatcher
+
+    def admit(self, client: Client, message: messages.Request, body: Sequence[Any], now: float) -> None:
+        """Accept a request and dispatch what can be, or refuse it."""
+        key = (client.id, message.id)
+        if key in self._state.requests:
+            self._state.note("request.duplicate", request=message.id)
+            return
+        pool = self._find_pool(client, message)
+        if pool is None:
+            return
+        size = len(body[0]) if len(body) == 1 else sum(len(frame) for frame in body)
+        if not self._is_served(client, message, size, body, pool):
+            return
+        timeout = pool.settings.timeout_s if message.timeout is None else message.timeout
+        if message.due and client.same_clock:
+            timeout = min(timeout, max(message.due - self._state.settings.clock_ahead_s - now, 0.0))
+        easy = self._is_at_ease(pool, size)
+        identity = client.identity
+        if not (easy and identity.max_in_flight is None) and not self._has_room(
+            client, message, size, pool, timeout, now
+        ):
+            return
+        request = Request(key, client.peer, identity, pool, message.command, body, size)
+        self._state.admitted += 1
+        request.admitted = self._state.admitted
+        request.received_at = now
+        request.deadline = now + timeout
+        request.priority = message.priority
+        request.window = message.window
+        request.idempotent = message.idempotent
+        request.attempts = message.attempts or pool.settings.max_attempts
+        enter(self._state, client, request)
+        if identity.retries < MAX_RETRIES:
+            identity.retries += RETRY_SHARE
+        self._dispatcher.enqueue(request, now)
+        if not easy:
+            judge(self._state, pool, now)
+
+    # --- whether it is served at all ---
+
+    def _find_pool(self, client: Client, message: messages.Request) -> Pool | None:
+        name = message.pool if message.pool is not None else self._state.settings.route(message.command)
+        pool = self._state.pools.get(name) if name is not None else None
+        if pool is None:
+            asked = f"no pool {name!r}" if name is not None else f"no route for the command {message.command!r}"
+            refuse_unknown_pool(self._state, client, message.id, name, asked)
+        return pool
+
+    def _is_served(self, client: Client, message: messages.Request, size: int, body: Sequence[Any], pool: Pool) -> bool:
+        if self._state.draining:
+            self._unavailable(client, message.id, pool, "draining", "the broker is shutting down")
+            return False
+        limit = self._state.settings.max_message_bytes
+        if size > limit:
+            text = f"the arguments take {size} bytes; this broker accepts {limit}"
+            details = {"size": size, "limit": limit, "what": "arguments"}
+            self._state.refuse(client.peer, message.id, Code.PAYLOAD_TOO_LARGE, text, details, pool.level)
+            return False
+        commands = pool.commands
+        if commands and message.command not in commands:
+            self._unknown_command(client, message, pool, sorted(commands))
+            return False
+        if not pool.workers and not pool.starting and pool.degraded:
+            self._unavailable(client, message.id, pool, "degraded", f"its workers cannot start: {pool.degraded}")
+            return False
+        return not self._state.quarantine.entries or not self._is_quarantined(client, message, size, body, pool)
+
+    def _is_quarantined(
+        self, client: Client, message: messages.Request, size: int, body: Sequence[Any], pool: Pool
+    ) -> bool:
+        entry = self._state.quarantine.find(pool.name, message.command, size, body)
+        if entry is None or entry.quarantined_at is None:
+            return False
+        text = f"{message.command!r} with these arguments killed {entry.deaths} workers of pool {pool.name!r} in a row"
+        details = {
+            "pool": pool.name,
+            "fingerprint": entry.fingerprint,
+            "deaths": entry.deaths,
+            "certificate": msgspec.to_builtins(entry.certificate),
+        }
+        self._state.refuse(client.peer, message.id, Code.QUARANTINED, text, details, pool.level)
+        self._state.note("request.quarantined", pool=pool.name, fingerprint=entry.fingerprint)
+        return True
+
+    def _unknown_command(self, client: Client, message: messages.Request, pool: Pool, commands: list[str]) -> None:
+        near = nearest(message.command, commands)
+        hint = f"; did you mean {near!r}?" if near else "."
+        text = f"pool {pool.name!r} has no command {message.command!r}{hint} It has: {', '.join(commands)}"
+        details = {"pool": pool.name, "command": message.command, "commands": commands, "nearest": near}
+        self._state.refuse(client.peer, message.id, Code.UNKNOWN_COMMAND, text, details, pool.level)
+
+    def _unavailable(self, client: Client, request_id: int, pool: Pool, reason: str, text: str) -> None:
+        details = {"pool": pool.name, "reason": reason}
+        self._state.refuse(
+            client.peer, request_id, Code.UNAVAILABLE, f"pool {pool.name!r}: {text}", details, pool.level
+        )
+
+    # --- whether there is room ---
+
+    def _is_at_ease(self, pool: Pool, size: int) -> bool:
+        """Whether nothing waits and all bounds are far: nearly always, and then nothing else has to be asked."""
+        state = self._state
+        return (
+            not pool.queue
+            and pool.held + 1 < pool.busy_from
+            and pool.size + size < pool.size_from
+            and state.size + size < state.settings.max_queued_bytes
+            and not pool.outside
+        )
+
+    def _has_room(
+        self, client: Client, message: messages.Request, size: int, pool: Pool, timeout: float, now: float
+    ) -> bool:
+        identity = client.identity
+        if identity.max_in_flight is not None and identity.in_flight >= identity.max_in_flight:
+            limit = identity.max_in_flight
+            text = f"client {identity.name!r} has {identity.in_flight} requests unanswered, its limit is {limit}"
+            rate = pool.completions.rate  # one of its own is answered about this often, if all is fair
+            wait = min(pool.load / rate / limit, limits.MAX_RETRY_AFTER_S) if rate and limit else None
+            self._refuse(client, message, pool, "client_limit", text, {"capacity": limit, "retry_after": wait})
+            return False
+        reason, room = self._room(message, size, pool)
+        if not self._may_have_place(pool.outside, message.ticket, room, pool, now):
+            self._send_away(client, message, pool, reason, pool.outside, room, now)
+            return False
+        if pool.queue:
+            room = self._room_in_time(client, message, pool, timeout)
+            if room is not None and not self._may_have_place(pool.late, message.ticket, room, pool, now):
+                self._send_away(client, message, pool, "expected_wait", pool.late, room, now)
+                return False
+        return True
+
+    def _room(self, message: messages.Request, size: int, pool: Pool) -> tuple[str, int]:
+        """How many more the bounds allow, 0 or less where none, and which one that is."""
+        it, load = pool.settings, pool.load
+        if pool.size + size > it.max_queue_bytes and load:
+            return "queue_bytes", 0
+        if self._state.size + size > self._state.settings.max_queued_bytes and self._state.requests:
+            return "broker_bytes", 0
+        return "queue_full", it.max_queue - load
+
+    def _room_in_time(self, client: Client, message: messages.Request, pool: Pool, timeout: float) -> int | None:
+        """How many more could be served before it would run out of time; None where that is not known."""
+        rate = pool.completions.rate
+        if not rate:
+            return None
+        return int(timeout * rate) - pool.queue.ahead_of(client.id, message.priority)
+
+    def _may_have_place(self, places: Places, ticket: int, room: int, pool: Pool, now: float) -> bool:
+        if places:
+            places.expire(now)
+            if ticket and places.wait_left(ticket, now) == 0.0:
+                places.take_up(ticket, room > 0)
+                return room > 0
+        if room <= 0:
+            return False
+        if not places or len(pool.queue) < pool.completions.slots:  # rather a broken word than idle workers
+            return True
+        reserved = pool.settings.max_queue // RESERVED_PART if places is pool.outside else 0
+        return room > max(places.expected, 1, reserved)
+
+    def _send_away(
+        self, client: Client, message: messages.Request, pool: Pool, reason: str, places: Places, room: int, now: float
+    ) -> None:
+        details: dict[str, Any] = {"capacity": pool.settings.max_queue}
+        rate = pool.completions.rate
+        if rate:
+            details["retry_after"], details["ticket"] = self._place(places, message.ticket, 1 - room, rate, now)
+        text = _SENTENCES[reason](self._state, pool)
+        pool.refused += 1
+        judge(self._state, pool, now, refused=reason != "expected_wait")
+        self._refuse(client, message, pool, reason, text, details)
+
+    def _place(self, places: Places, ticket: int, short_by: int, rate: float, now: float) -> tuple[float, int | None]:
+        left = places.wait_left(ticket, now) if ticket else None
+        if left:  # it came too soon: its place is still its own
+            return left, ticket
+        self._state.tickets += 1
+        wait, kept = places.keep(self._state.tickets, short_by, rate, now)
+        return wait, self._state.tickets if kept else None
+
+    def _refuse(
+        self, client: Client, message: messages.Request, pool: Pool, reason: str, text: str, more: dict[str, Any]
+    ) -> None:
+        details = {"pool": pool.name, "queued": len(pool.queue), "reason": reason} | more
+        self._state.refuse(client.peer, message.id, Code.RESOURCE_EXHAUSTED, text, details, pool.level)
+        self._state.note("pool.saturated", pool=pool.name, reason=reason, queued=len(pool.queue))
+
+
+_SENTENCES: dict[str, Callable[[State, Pool], str]] = {
+    "queue_full": lambda _, pool: (
+        f"pool {pool.name!r} is full: {len(pool.queue)} queued, {pool.held} with workers, "
+        f"room for {pool.settings.max_queue}"
+    ),
+    "queue_bytes": lambda _, pool: (
+        f"pool {pool.name!r} is full: it holds {pool.size} bytes of arguments, room for {pool.settings.max_queue_bytes}"
+    ),
+    "broker_bytes": lambda state, _: (
+        f"the broker is full: it holds {state.size} bytes of arguments, room for {state.settings.max_queued_bytes}"
+    ),
+    "expected_wait": lambda _, pool: (
+        f"pool {pool.name!r} would not begin it in time: {len(pool.queue)} wait, "
+        f"{pool.completions.rate or 0.0:.3g} are done in a second"
+    ),
+}
+
+
+def refuse_unknown_pool(state: State, client: Client, request_id: int, name: str | None, asked: str) -> None:
+    """Say which pools there are."""
+    pools = sorted(state.pools)
+    text = f"{asked}; there are: {', '.join(pools) or 'none'}"
+    details = {"pool": name, "pools": pools, "nearest": nearest(name or "", pools)}
+    state.refuse(client.peer, request_id, Code.UNKNOWN_POOL, text, details)

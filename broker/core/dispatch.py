@@ -1,0 +1,180 @@
+"""From the queue to the workers: the least loaded first, short requests ahead of time, batches together.
+
+enqueue → dispatch → hand over          look → recall → returned → dispatch
+"""
+
+from __future__ import annotations
+
+from maitred.broker.core.books import enter_worker, leave_worker
+from maitred.broker.core.endings import Endings
+from maitred.broker.core.model import Batch, Request, Worker
+from maitred.broker.core.pool import Pool
+from maitred.broker.core.prefetch import LOOK_INTERVAL_S, UNKNOWN_S
+from maitred.broker.core.state import State
+from maitred.protocol import limits, messages
+
+
+class Dispatcher:
+    """Gives requests to workers, and takes back what waits at one that turned slow."""
+
+    def __init__(self, state: State, endings: Endings) -> None:
+        self._state = state
+        self._endings = endings
+
+    def enqueue(self, request: Request, now: float) -> None:
+        """A request was accepted: to a worker at once where nothing waits, else into the queue."""
+        pool = request.pool
+        if pool.queue or not self._hand_over_at_once(request, now):
+            pool.queue.push(request)
+            self.dispatch(pool, now)
+
+    def _hand_over_at_once(self, request: Request, now: float) -> bool:
+        """Spare a request the way through an empty queue; False where no worker may take it, or its time is over."""
+        pool = request.pool
+        worker = pool.ready.least()
+        if worker is None or request.deadline <= now:
+            return False
+        info = pool.commands.get(request.command)
+        if info is not None and info.batch > 1:
+            return False
+        expected_s = pool.service_times.expected(request.command)
+        if not worker.may_take(expected_s):
+            return False
+        self._hand_over(request, worker, expected_s, now)
+        return True
+
+    def dispatch(self, pool: Pool, now: float) -> None:
+        """Give waiting requests to the least loaded workers while there are both."""
+        queue, ready = pool.queue, pool.ready
+        while queue and (worker := ready.least()) is not None:
+            request = queue.first()
+            if request.deadline <= now:
+                queue.pop()
+                self._endings.expire_queued(request)
+                continue
+            expected_s = pool.service_times.expected(request.command)
+            if not worker.may_take(expected_s):
+                return
+            info = pool.commands.get(request.command)
+            if info is not None and info.batch > 1:
+                if self._waits_for_more(pool, info, now):
+                    return
+                self._hand_over_batch(pool, worker, info, expected_s, now)
+            else:
+                queue.pop()
+                self._hand_over(request, worker, expected_s, now)
+
+    def _hand_over(self, request: Request, worker: Worker, expected_s: float, now: float, more: int = 0) -> None:
+        state = self._state
+        load = worker.load
+        request.alone = not load
+        enter_worker(request, worker, expected_s, now)
+        if load >= worker.slots and (request.batch is None or request.batch.entered == 1):
+            self._watch(worker, now)
+        request.pool.ready.place(worker)
+        client_id, request_id = request.key
+        left = min(request.deadline - now, limits.MAX_TIMEOUT_S)
+        due = request.deadline + state.settings.clock_ahead_s if worker.same_clock else 0.0
+        order = messages.Dispatch(
+            client_id, request_id, request.attempt, request.command, left, request.window, due, more
+        )
+        state.send(worker.peer, order, request.body)
+
+    # --- batches ---
+
+    def _waits_for_more(self, pool: Pool, info: messages.CommandInfo, now: float) -> bool:
+        """Whether callers of the last batch are about to call again: until then a smaller one would waste its worker."""
+        size, ended_at = pool.last_batch.get(info.name, (1, now))
+        if pool.queue.by_command[info.name] >= min(size, info.batch) or now >= ended_at + info.max_wait:
+            return False
+        self._state.hold_until = min(self._state.hold_until, ended_at + info.max_wait)
+        return True
+
+    def _hand_over_batch(
+        self, pool: Pool, worker: Worker, info: messages.CommandInfo, expected_s: float, now: float
+    ) -> None:
+        """Those of one command that stand at the head of the queue, as many as it takes."""
+        queue = pool.queue
+        together: list[Request] = []
+        while queue and len(together) < info.batch and (request := queue.first()).command == info.name:
+            queue.pop()
+            if request.deadline <= now:
+                self._endings.expire_queued(request)
+            else:
+                together.append(request)
+        batch = Batch(len(together))
+        for place, request in enumerate(together, 1):
+            request.batch = batch
+            self._hand_over(request, worker, expected_s, now, len(together) - place)
+
+    # --- sent ahead, and called back ---
+
+    def _watch(self, worker: Worker, now: float) -> None:
+        """Something waits behind what this worker runs: look in a moment whether it still runs the same."""
+        state = self._state
+        if not state.stacked:
+            state.look_at = now + LOOK_INTERVAL_S
+        state.stacked.setdefault(worker, worker.oldest())
+
+    def look(self, now: float) -> None:
+        """Recall what waits behind a request that takes longer than was expected."""
+        state = self._state
+        state.look_at = now + LOOK_INTERVAL_S
+        for worker, before in list(state.stacked.items()):
+            oldest = worker.oldest()
+            if worker.load <= worker.slots:
+                del state.stacked[worker]
+            elif oldest != before:
+                state.stacked[worker] = oldest
+            else:
+                self._recall_waiting(worker)
+
+    def _recall_waiting(self, worker: Worker) -> None:
+        slots = max(worker.slots - len(worker.abandoned), 0)
+        running: list[object] = []  # a request, or the batch it is in
+        for request in worker.held.values():
+            unit = request.batch or request
+            if unit not in running and len(running) < slots:
+                running.append(unit)
+            if unit in running:
+                worker.expected_s += UNKNOWN_S - request.expected_s
+                request.expected_s = UNKNOWN_S
+            elif not request.recalled and len(worker.pool.workers) > 1:
+                self.recall(worker, request)
+
+    def recall(self, worker: Worker, request: Request) -> None:
+        """Ask for a request back, if it was not begun."""
+        if worker.control is not None:
+            request.recalled = True
+            self._state.send(worker.control, messages.Recall(request.key[0], request.key[1], request.attempt))
+
+    def returned(self, worker: Worker, message: messages.Returned, now: float) -> None:
+        """A worker gives back what it had not begun. It counts as another attempt, so that no late word is mistaken."""
+        request = worker.held.get((message.client, message.id))
+        if request is None or request.attempt != message.attempt or not request.recalled:
+            return
+        self.requeue(request)
+        request.attempt += 1
+        request.attempts += 1
+        worker.pool.ready.place(worker)
+        self._state.note("request.returned", pool=worker.pool.name, worker=worker.id.hex())
+        self.dispatch(worker.pool, now)
+
+    # --- when a worker is gone ---
+
+    def requeue(self, request: Request) -> None:
+        """Put a request back that its worker never began: it keeps its place, and the attempt does not count."""
+        if request.cancelled:
+            self._endings.end_cancelled(request, "removed")
+            return
+        leave_worker(request)
+        request.pool.queue.give_back(request)
+
+    def retry_or_fail(self, request: Request, certificate: messages.Certificate) -> None:
+        """Its worker died on it: run it again where that is allowed, else say so to the caller."""
+        if self._endings.may_run_again(request):
+            request.identity.retries -= 1
+            self.requeue(request)
+            request.attempt += 1
+        else:
+            self._endings.lose(request, certificate)

@@ -1,0 +1,245 @@
+"""A pool's waiting requests: three priorities, within each the clients take turns, within a client the order it sent.
+
+    Queue ── a Band for each priority ── a Line for each client, and one of everybody by age
+
+Putting in, taking out and removing cost the same at any depth: `OrderedDict`s, as the first key of a plain dict from which
+the first ones were taken is found by walking over their places.
+
+Ageing: the band is served whose oldest request came first, where each step of priority counts as having come AGEING_S
+earlier. So a low request waits at most 2 * AGEING_S longer than a high one that came with it, and the order of two
+requests never changes while they wait.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import OrderedDict
+from collections.abc import Iterator
+
+from maitred.broker.core.model import Request
+from maitred.protocol.messages import PRIORITIES
+
+AGEING_S = 5.0
+"""By so much longer must a request have waited to be served before one of the next higher priority."""
+
+
+class Line:
+    """Requests by their number of admission. One that is given back stands where its number belongs."""
+
+    __slots__ = ("_fresh", "_order", "_returned", "weight")
+
+    def __init__(self, weight: int = 1) -> None:
+        self.weight = weight
+        self._fresh: OrderedDict[int, Request] = OrderedDict()
+        self._returned: dict[int, Request] = {}
+        self._order: list[int] = []  # a heap of the returned ones' numbers; those that left since are passed over
+
+    def __len__(self) -> int:
+        return len(self._fresh) + len(self._returned)
+
+    def __iter__(self) -> Iterator[Request]:
+        returned = [self._returned[number] for number in sorted(self._returned)]
+        return heapq.merge(returned, self._fresh.values(), key=lambda request: request.admitted)
+
+    def __contains__(self, request: Request) -> bool:
+        return request.admitted in self._fresh or request.admitted in self._returned
+
+    def push(self, request: Request) -> None:
+        """Append a newly admitted request; its number is higher than any before."""
+        self._fresh[request.admitted] = request
+
+    def give_back(self, request: Request) -> None:
+        """Put a request back where its number belongs."""
+        self._returned[request.admitted] = request
+        heapq.heappush(self._order, request.admitted)
+
+    def first(self) -> Request:
+        """The one with the lowest number."""
+        if self._returned:
+            while self._order[0] not in self._returned:
+                heapq.heappop(self._order)
+            fresh = next(iter(self._fresh), None)
+            if fresh is None or self._order[0] < fresh:
+                return self._returned[self._order[0]]
+        return self._fresh[next(iter(self._fresh))]
+
+    def remove(self, request: Request) -> None:
+        """Take this one out, wherever it stands."""
+        if self._fresh.pop(request.admitted, None) is None:
+            del self._returned[request.admitted]
+
+
+class Band:
+    """The requests of one priority. A client whose turn it is gives as many as its weight, then the next one's comes."""
+
+    __slots__ = ("_left", "_lines", "everybody")
+
+    def __init__(self) -> None:
+        self.everybody = Line()
+        self._lines: OrderedDict[bytes, Line] = OrderedDict()
+        self._left = 0  # of the first line's turn; 0: it has not begun
+
+    def __len__(self) -> int:
+        return len(self.everybody)
+
+    @property
+    def clients(self) -> int:
+        """How many have something waiting here."""
+        return len(self._lines)
+
+    def waiting(self, client: bytes) -> int:
+        """How many requests of this client wait here."""
+        line = self._lines.get(client)
+        return 0 if line is None else len(line)
+
+    def push(self, request: Request) -> None:
+        """Put it at the end of its client's line."""
+        self.everybody.push(request)
+        self._line(request).push(request)
+
+    def give_back(self, request: Request) -> None:
+        """Put it back where it stood in its client's line."""
+        self.everybody.give_back(request)
+        self._line(request).give_back(request)
+
+    def first(self) -> Request:
+        """Whose turn it is."""
+        return self._lines[next(iter(self._lines))].first()
+
+    def pop(self) -> Request:
+        """Take the one whose turn it is."""
+        client = next(iter(self._lines))
+        line = self._lines[client]
+        request = line.first()
+        line.remove(request)
+        self.everybody.remove(request)
+        self._left = (self._left or line.weight) - 1
+        if not line:
+            del self._lines[client]
+            self._left = 0
+        elif not self._left:
+            self._lines.move_to_end(client)
+        return request
+
+    def remove(self, request: Request) -> None:
+        """Take this one out, wherever it stands."""
+        client = request.key[0]
+        line = self._lines[client]
+        line.remove(request)
+        self.everybody.remove(request)
+        if not line:
+            if client == next(iter(self._lines)):
+                self._left = 0
+            del self._lines[client]
+
+    def _line(self, request: Request) -> Line:
+        line = self._lines.get(request.key[0])
+        if line is None:
+            line = self._lines[request.key[0]] = Line(request.identity.weight)
+        return line
+
+    def check(self) -> None:
+        """Recompute what is derived; for tests."""
+        lines = [request for line in self._lines.values() for request in line]
+        assert sorted(request.admitted for request in lines) == [request.admitted for request in self.everybody]
+        assert all(self._lines.values()), "an empty line keeps its turn"
+        first = next(iter(self._lines.values()), None)
+        assert 0 <= self._left < (first.weight if first else 1)
+
+
+class Queue:
+    """See the module's docstring."""
+
+    __slots__ = ("_bands", "_size", "by_command")
+
+    def __bool__(self) -> bool:
+        return self._size > 0
+
+    def __init__(self) -> None:
+        self._bands = tuple(Band() for _ in PRIORITIES)
+        self._size = 0
+        self.by_command: dict[str, int] = {}
+        """How many of each command wait."""
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __iter__(self) -> Iterator[Request]:
+        """All of them: the highest priority first, by age in each."""
+        for band in reversed(self._bands):
+            yield from band.everybody
+
+    def __contains__(self, request: Request) -> bool:
+        return request in self._bands[request.priority].everybody
+
+    def push(self, request: Request) -> None:
+        """Append a newly admitted request."""
+        self._bands[request.priority].push(request)
+        self._count(request, 1)
+
+    def give_back(self, request: Request) -> None:
+        """Put a request back where it stood."""
+        self._bands[request.priority].give_back(request)
+        self._count(request, 1)
+
+    def first(self) -> Request:
+        """The next to be served."""
+        return self._next_band().first()
+
+    def pop(self) -> Request:
+        """Take the next to be served."""
+        request = self._next_band().pop()
+        self._count(request, -1)
+        return request
+
+    def remove(self, request: Request) -> None:
+        """Take this one out, wherever it stands."""
+        self._bands[request.priority].remove(request)
+        self._count(request, -1)
+
+    def oldest(self) -> Request | None:
+        """The one that has waited longest."""
+        firsts = [band.everybody.first() for band in self._bands if band]
+        return min(firsts, key=lambda request: request.received_at, default=None)
+
+    def ahead_of(self, client: bytes, priority: int) -> int:
+        """How many are served before the next request of this client and priority would be, at most.
+
+        Those of higher priorities, and of its own as many as come round before its turn.
+        """
+        band = self._bands[priority]
+        own = band.waiting(client)
+        others = band.clients - (own > 0)
+        ahead = min(len(band), own + others * (own + 1))
+        return ahead + sum(len(higher) for higher in self._bands[priority + 1 :])
+
+    def _next_band(self) -> Band:
+        best: Band | None = None
+        came = 0.0
+        for priority in range(len(self._bands) - 1, -1, -1):
+            band = self._bands[priority]
+            if not band.everybody:
+                continue
+            if len(band.everybody) == self._size:  # nearly always
+                return band
+            effective = band.everybody.first().received_at - priority * AGEING_S
+            if best is None or effective < came:
+                best, came = band, effective
+        assert best is not None, "an empty queue"
+        return best
+
+    def _count(self, request: Request, by: int) -> None:
+        self._size += by
+        count = self.by_command.get(request.command, 0) + by
+        if count:
+            self.by_command[request.command] = count
+        else:
+            del self.by_command[request.command]
+
+    def check(self) -> None:
+        """Recompute what is derived; for tests."""
+        for band in self._bands:
+            band.check()
+        assert self._size == sum(len(band) for band in self._bands)
+        commands = [request.command for request in self]
+        assert self.by_command == {command: commands.count(command) for command in set(commands)}

@@ -1,0 +1,160 @@
+"""The table `[broker]`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from msgspec import Struct
+
+from maitred.config.key import DAY_S, GIB, KIB, MIB, Key
+from maitred.config.kinds import Bytes, Count, Directory, Duration, Endpoint, Flag, HttpAddress
+
+__all__ = ["BrokerConfig"]
+
+
+class BrokerConfig(Struct, frozen=True):
+    """The broker: `[broker]`."""
+
+    clients: Annotated[
+        str,
+        Key(
+            "clients",
+            Endpoint(),
+            "tcp://127.0.0.1:5750",
+            "Where clients call, besides an ipc:// endpoint in the run directory, which is always there. Loopback unless "
+            "insecure = true, as a client may run any command.",
+        ),
+    ]
+    workers: Annotated[
+        str,
+        Key(
+            "workers",
+            Endpoint(),
+            "tcp://127.0.0.1:5751",
+            "Where workers and agents register, besides an ipc:// endpoint in the run directory. Loopback unless "
+            "insecure = true, as a worker sees what clients send.",
+        ),
+    ]
+    http: Annotated[
+        str,
+        Key(
+            "http",
+            HttpAddress(),
+            "127.0.0.1:5752",
+            'Where the dashboard, /metrics, /healthz, /readyz and the JSON API are served; "" serves none.',
+        ),
+    ]
+    heartbeat_interval_s: Annotated[
+        float,
+        Key(
+            "heartbeat_interval",
+            Duration(0.01, 60.0),
+            "1s",
+            "How often peers say that they live; a second finds a dead host soon and costs nothing.",
+        ),
+    ]
+    heartbeat_liveness: Annotated[
+        int,
+        Key(
+            "heartbeat_liveness",
+            Count(2, 100),
+            3,
+            "How many intervals a peer may be silent until it is given up; a single one would take each delay for a death.",
+        ),
+    ]
+    drain_timeout_s: Annotated[
+        float,
+        Key(
+            "drain_timeout",
+            Duration(0.0, DAY_S),
+            "30s",
+            "How long running requests may take to finish after SIGTERM; within what service managers grant by default.",
+        ),
+    ]
+    max_message_bytes: Annotated[
+        int,
+        Key(
+            "max_message",
+            Bytes(64 * KIB, 4 * GIB),
+            "256MiB",
+            "The largest message that is accepted, all its frames together; the broker holds whole messages in memory.",
+        ),
+    ]
+    max_queued_bytes: Annotated[
+        int,
+        Key(
+            "max_queued_bytes",
+            Bytes(MIB, 1024 * GIB),
+            "1GiB",
+            "Bytes of the arguments of all requests, queued or running, of all pools: what the broker's memory must hold.",
+        ),
+    ]
+    busy_poll_s: Annotated[
+        float,
+        Key(
+            "busy_poll",
+            Duration(0.0, 0.01),
+            "300us",
+            "How long the broker looks for the next message before it sleeps, where messages usually come that soon and no "
+            "other thread wants its core: it takes a third off a short call. 0 saves the processor time.",
+        ),
+    ]
+    receive_batch: Annotated[
+        int,
+        Key(
+            "receive_batch",
+            Count(1, 4096),
+            64,
+            "Messages taken from clients before workers get their turn, and the other way round: about a millisecond of "
+            "work. `maitred bench tune` says whether another figure is better on this host; this and the next three.",
+        ),
+    ]
+    high_water_mark: Annotated[
+        int,
+        Key(
+            "high_water_mark",
+            Count(1, 100_000),
+            64,
+            "Messages queued for one peer in each direction before pressure is felt; small, as a slow peer's memory is "
+            "bounded by it.",
+        ),
+    ]
+    io_threads: Annotated[
+        int,
+        Key(
+            "io_threads",
+            Count(1, 32),
+            1,
+            "Threads in which libzmq reads and writes; its own advice is one for each GB that passes in a second.",
+        ),
+    ]
+    gc_threshold: Annotated[
+        int | None,
+        Key(
+            "gc_threshold",
+            Count(0, 1_000_000_000),
+            None,
+            "New objects between two runs of Python's garbage collector; without it Python's own figure, 0 never runs it.",
+        ),
+    ]
+    run_dir: Annotated[
+        Path | None,
+        Key(
+            "run_dir",
+            Directory(),
+            None,
+            "Directory of the lock, the ipc:// sockets and the connection file; without it $MAITRED_RUN_DIR, else "
+            "$XDG_RUNTIME_DIR/maitred, else /tmp/maitred-UID, which is where clients look.",
+        ),
+    ]
+    insecure: Annotated[
+        bool,
+        Key(
+            "insecure",
+            Flag(),
+            False,
+            "Allow addresses that other hosts reach, although whoever reaches them may call and register; for networks "
+            "that are trusted as a whole.",
+        ),
+    ]

@@ -1,0 +1,140 @@
+"""Requests that are run as one: who is put together, who waits for whom, and whose slot it is."""
+
+from __future__ import annotations
+
+import pytest
+from broker_peers import POOL, Bench, id128
+
+from maitred.broker.core.effects import Peer
+from maitred.broker.core.settings import PoolSettings
+from maitred.protocol import messages as m
+
+CLIENT = id128(7)
+EMBED = m.CommandInfo("embed", batch=4, max_wait=0.01)
+KNOWN = (EMBED, m.CommandInfo("echo"))
+
+
+class House:
+    def __init__(self) -> None:
+        self.bench = Bench(pools=[PoolSettings(POOL)])
+        self.client = self.bench.client()
+        self.sent = 0
+
+    def worker(self, n: int = 100, slots: int = 1) -> Peer:
+        return self.bench.worker(n, slots, *KNOWN)
+
+    def send(self, count: int, command: str = "embed", **fields: float) -> None:
+        for _ in range(count):
+            self.sent += 1
+            self.bench.tell(self.client, m.Request(self.sent, POOL, command, **fields), b"")  # type: ignore[arg-type]
+
+    def orders(self, worker: Peer) -> list[tuple[int, int]]:
+        return [(order.id, order.more) for order in self.bench.orders(worker)]
+
+    def answer(self, worker: Peer, *numbers: int) -> None:
+        for number in numbers:
+            self.bench.tell(worker, m.WorkerReply(CLIENT, number, 1, 0.005), b"")
+
+
+def test_an_idle_worker_is_given_one_at_once_and_a_busy_ones_queue_becomes_a_batch() -> None:
+    house = House()
+    worker = house.worker()
+    house.send(6)
+    assert house.orders(worker) == [(1, 0)]
+    house.answer(worker, 1)
+    assert house.orders(worker) == [(2, 3), (3, 2), (4, 1), (5, 0)]
+    house.answer(worker, 2, 3, 4)
+    assert house.orders(worker) == []  # the batch has its slot until its last request is answered
+    house.bench.advance(0.02)
+    house.answer(worker, 5)
+    house.bench.advance(0.02)
+    assert house.orders(worker) == [(6, 0)]
+
+
+def test_after_a_batch_a_smaller_one_waits_for_its_callers_but_not_longer_than_it_may() -> None:
+    house = House()
+    worker = house.worker()
+    house.send(4)
+    house.answer(worker, 1)
+    house.answer(worker, 2, 3, 4)
+    house.orders(worker)
+    house.send(2)
+    assert house.orders(worker) == []
+    house.send(1)
+    assert house.orders(worker) == [(5, 2), (6, 1), (7, 0)]  # as many as the last time
+    house.answer(worker, 5, 6, 7)
+    house.send(1)
+    house.bench.advance(0.009)
+    assert house.orders(worker) == []
+    house.bench.advance(0.002)
+    assert house.orders(worker) == [(8, 0)]
+    house.answer(worker, 8)
+    house.send(1)
+    assert house.orders(worker) == [(9, 0)]  # the last one was alone: nobody is waited for
+
+
+def test_other_commands_are_not_put_into_it() -> None:
+    house = House()
+    worker = house.worker()
+    house.send(1, "echo")
+    house.send(2)
+    house.send(1, "echo")
+    house.send(1)
+    assert house.orders(worker) == [(1, 0)]
+    house.answer(worker, 1)
+    assert house.orders(worker) == [(2, 1), (3, 0)]
+
+
+def test_what_expired_is_left_out() -> None:
+    house = House()
+    worker = house.worker()
+    house.send(1)
+    house.orders(worker)
+    house.send(1, timeout=0.5)
+    house.send(1)
+    house.bench.advance(0.6)
+    house.bench.tell(house.client, m.Heartbeat())
+    house.answer(worker, 1)
+    assert house.orders(worker) == [(3, 0)]
+
+
+def test_each_slot_takes_a_batch() -> None:
+    house = House()
+    worker = house.worker(slots=2)
+    house.send(2)
+    assert house.orders(worker) == [(1, 0), (2, 0)]
+    house.send(5)
+    house.answer(worker, 1)
+    assert house.orders(worker) == [(3, 3), (4, 2), (5, 1), (6, 0)]
+    assert house.bench.core.state.workers[id128(100)].load == 2
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_worker_that_is_lost_gives_all_of_it_back(begun: bool) -> None:
+    house = House()
+    agent = house.bench.agent()
+    house.bench.tell(agent, m.Spawned(id128(100), 1))
+    worker = house.worker()
+    house.send(4)
+    house.answer(worker, 1)
+    assert len(house.orders(worker)) == 4
+    house.bench.take(house.client)
+    started = [(CLIENT, n) for n in (2, 3, 4)] if begun else []
+    house.bench.tell(agent, m.Died(id128(100), m.Certificate("signal"), started))
+    other = house.worker(200)
+    if begun:
+        assert [message.code for message, _ in house.bench.take(house.client)] == ["worker_lost"] * 3
+    else:
+        assert house.orders(other) == [(2, 2), (3, 1), (4, 0)]
+
+
+def test_one_of_it_that_is_cancelled_is_told_and_the_others_go_on() -> None:
+    house = House()
+    worker = house.worker()
+    house.send(3)
+    house.answer(worker, 1)
+    house.bench.take(worker)
+    house.bench.tell(house.client, m.Cancel(2))
+    assert house.bench.take(worker) == [(m.WorkerCancel(CLIENT, 2, "cancelled"), [])]
+    house.answer(worker, 2, 3)
+    assert house.bench.core.state.workers[id128(100)].load == 0

@@ -1,0 +1,182 @@
+"""Nothing is acted upon twice: a client over a connection that breaks, with a broker that forgets, restarts and refuses.
+
+The broker here is the page `docs/protocol.md` in thirty lines. What it acts upon it writes down for all its lives.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from maitred.protocol import frames
+from maitred.protocol import messages as m
+from maitred.protocol.body import encode_body
+from maitred.protocol.client import ClientConnection, Failed, PressureChanged, Replied
+from maitred.protocol.errors import PoolSaturated, Unavailable
+
+INTERVAL_S = 1.0
+
+
+class Wire(RuleBasedStateMachine):
+    """The client's half, the two directions of a connection, and a broker."""
+
+    @initialize()
+    def connect(self) -> None:
+        self.now = 0.0
+        self.client = ClientConnection(b"c" * 16, "tcp://here")
+        self.up: deque[frames.Frames] = deque()
+        self.down: deque[frames.Frames] = deque()
+        self.lives = 0
+        self.known = False
+        self.strangers: Counter[int] = Counter()  # by request id: so often it was not acted upon
+        self.acted: Counter[int] = Counter()
+        self.sent: Counter[int] = Counter()
+        self.unanswered: list[int] = []
+        self.watched: dict[int, None] = {}
+        self.ended: Counter[int] = Counter()
+        self.asked = 0
+        self.open: dict[int, None] = {}  # watches that the client has not closed
+        self.closed: dict[int, None] = {}
+        self.client.start(self.now)
+        self.settle()
+
+    # --- the client ---
+
+    @rule()
+    def request(self) -> None:
+        self.asked += 1
+        self.client.request(m.Request(self.asked, "p", "c"), [b"\xc0"], self.now)
+
+    @rule()
+    def watch(self) -> None:
+        self.asked += 1
+        self.open[self.asked] = None
+        self.client.watch(self.asked, "p", self.now)
+
+    @rule(data=st.data())
+    def close_watch(self, data: st.DataObject) -> None:
+        if self.open:
+            number = data.draw(st.sampled_from(list(self.open)))
+            del self.open[number]
+            self.closed[number] = None
+            self.client.abandon(number)
+
+    @rule(seconds=st.floats(0.1, 20))
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+        self.take(self.client.tick(self.now))
+
+    @rule(count=st.integers(1, 5))
+    def send(self, count: int) -> None:
+        for _ in range(min(count, len(self.client.outgoing))):
+            message_frames = self.client.outgoing.pop(0)
+            self.up.append(message_frames)
+            message = frames.from_client.decode(message_frames)[0]
+            if isinstance(message, m.Request):
+                self.sent[message.id] += 1
+
+    @rule(count=st.integers(1, 5))
+    def hear(self, count: int) -> None:
+        for _ in range(min(count, len(self.down))):
+            self.take(self.client.receive(self.down.popleft(), self.now))
+
+    # --- the broker ---
+
+    @rule(count=st.integers(1, 5))
+    def act(self, count: int) -> None:
+        for _ in range(min(count, len(self.up))):
+            message = frames.from_client.decode(self.up.popleft())[0]
+            if isinstance(message, m.Hello):
+                self.known, self.unanswered, self.watched = True, [], {}
+                self.say(m.Welcome(self.lives.to_bytes(16, "big"), INTERVAL_S, 3, 100))
+            elif not self.known:
+                if isinstance(message, m.Request):
+                    self.strangers[message.id] += 1
+                self.say(m.Stranger())
+            else:
+                self.act_upon(message)
+
+    def act_upon(self, message: Any) -> None:
+        if isinstance(message, m.Heartbeat):
+            self.say(m.Heartbeat())
+        elif isinstance(message, m.Request):
+            self.acted[message.id] += 1
+            self.unanswered.append(message.id)
+        elif isinstance(message, m.Watch):
+            self.watched[message.id] = None
+            self.say(m.Pressure(message.id, message.pool, m.LEVEL_OK, 0, 1))
+        elif isinstance(message, m.Cancel):
+            self.watched.pop(message.id, None)
+
+    @rule(refuse=st.booleans())
+    def answer(self, refuse: bool) -> None:
+        if self.unanswered:
+            number = self.unanswered.pop()
+            if refuse:
+                self.say(m.Error(number, "resource_exhausted", "full"), encode_body({"ticket": 3}))
+            else:
+                self.say(m.Reply(number), [b"\xc0"])
+
+    @rule()
+    def restart(self) -> None:
+        self.lives += 1
+        self.known, self.unanswered, self.watched = False, [], {}
+
+    @rule()
+    def break_connection(self) -> None:
+        """What is on its way is lost; the broker sees a connection that it does not know."""
+        self.up.clear()
+        self.down.clear()
+        self.known, self.unanswered, self.watched = False, [], {}
+
+    def say(self, message: m.Message, body: Any = ()) -> None:
+        self.down.append(frames.encode(message, body))
+
+    # --- what must be so ---
+
+    def take(self, events: list[Any]) -> None:
+        for event in events:
+            if isinstance(event, Replied | Failed):
+                assert event.id not in self.open, "a watch does not end by itself"
+                self.ended[event.id] += 1
+            if isinstance(event, Failed):
+                assert isinstance(event.error, Unavailable | PoolSaturated)
+            if isinstance(event, PressureChanged):
+                assert event.id in self.open
+
+    @invariant()
+    def nothing_is_acted_upon_twice(self) -> None:
+        assert all(count == 1 for count in self.acted.values())
+        assert all(count == 1 for count in self.ended.values())
+        assert all(count <= 1 + self.strangers[number] for number, count in self.sent.items())
+
+    def teardown(self) -> None:
+        if not hasattr(self, "client"):
+            return
+        self.settle()
+        while self.unanswered:
+            self.answer(refuse=False)
+        self.settle()
+        self.nothing_is_acted_upon_twice()
+        assert not self.client.outgoing
+        watches = self.open.keys()
+        assert set(self.ended) == set(range(1, self.asked + 1)) - watches - self.closed.keys()
+        assert self.watched.keys() == watches, "each watch that is open is watched"
+
+    def settle(self) -> None:
+        """Let all come through, and time pass until nobody has more to say."""
+        for _ in range(40):
+            self.pass_time(INTERVAL_S)
+            self.send(100)
+            self.act(100)
+            self.hear(100)
+        self.send(100)
+        self.act(100)
+
+
+TestWire = Wire.TestCase
+TestWire.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
