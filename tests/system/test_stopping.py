@@ -12,23 +12,25 @@ import pytest
 import zmq
 
 from maitred.cli.processes import start_agent
+from maitred.client.errors import DeadlineExceeded
 from maitred.protocol import frames, messages
 from maitred.protocol.body import encode_body
 from maitred.protocol.limits import INTERRUPT_AFTER_S
-from maitred.testing import House, running
+from maitred.testing import House, Pool, running
 from maitred.transport import clock
 from maitred.worker.agent_settings import AgentSettings
 
 APP = f"{Path(__file__).with_name('pressure_app.py')}:"
 CLIENT = bytes(16)
 PATIENCE_S = 10.0
+GRACE_S = 0.3
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def house() -> Iterator[House]:
-    with running(f"{APP}service") as house:
+    with running(Pool(f"{APP}service", limits={"kill_grace_s": GRACE_S})) as house:
         yield house
 
 
@@ -64,8 +66,31 @@ def test_a_cancelled_function_ends_soon_and_its_worker_lives_on(
 def test_a_function_whose_time_is_over_makes_room(house: House, tmp_path: Path) -> None:
     pid = house.client.execute("general", "pid")
     future = house.client.submit("general", "block", {"marker": str(tmp_path / "begun")}, timeout=0.1)
-    assert future.exception(PATIENCE_S) is not None
+    assert isinstance(future.exception(PATIENCE_S), DeadlineExceeded)
     assert house.client.execute("general", "pid", timeout=5) == pid
+
+
+@pytest.mark.parametrize("command", ["swallow", "hold"])
+def test_a_function_that_does_not_end_costs_its_worker_which_is_replaced(
+    house: House, tmp_path: Path, command: str
+) -> None:
+    pid = house.client.execute("general", "pid")
+    marker = tmp_path / "begun"
+    args = {"marker": str(marker)} | ({"seconds": 30} if command == "hold" else {})
+    future = house.client.submit("general", command, args)
+    until(marker.exists)
+    at = time.monotonic()
+    assert future.cancel()
+    assert future.wait_cancelled(PATIENCE_S) == "killed"
+    assert GRACE_S < time.monotonic() - at < INTERRUPT_AFTER_S + GRACE_S + 0.5
+    assert house.client.execute("general", "pid", timeout=5) != pid
+
+
+def test_so_does_one_whose_time_is_over(house: House, tmp_path: Path) -> None:
+    pid = house.client.execute("general", "pid")
+    future = house.client.submit("general", "swallow", {"marker": str(tmp_path / "begun")}, timeout=0.1)
+    assert isinstance(future.exception(PATIENCE_S), DeadlineExceeded)
+    assert house.client.execute("general", "pid", timeout=5) != pid
 
 
 # --- what the agent does, against a broker in the test's own hands -----------------------------------------------------
