@@ -157,12 +157,12 @@ class Admission:
             self._refuse(client, message, pool, "client_limit", text, {"capacity": limit, "retry_after": wait})
             return False
         reason, room = self._room(message, size, pool)
-        if not self._may_have_place(pool.outside, message.ticket, room, pool, now):
+        if not self._may_have_place(pool.outside, client, message.ticket, room, pool, now):
             self._send_away(client, message, pool, reason, pool.outside, room, now)
             return False
         if pool.queue:
             room = self._room_in_time(client, message, pool, timeout)
-            if room is not None and not self._may_have_place(pool.late, message.ticket, room, pool, now):
+            if room is not None and not self._may_have_place(pool.late, client, message.ticket, room, pool, now):
                 self._send_away(client, message, pool, "expected_wait", pool.late, room, now)
                 return False
         return True
@@ -183,10 +183,10 @@ class Admission:
             return None
         return int(timeout * rate) - pool.queue.ahead_of(client.id, message.priority)
 
-    def _may_have_place(self, places: Places, ticket: int, room: int, pool: Pool, now: float) -> bool:
+    def _may_have_place(self, places: Places, client: Client, ticket: int, room: int, pool: Pool, now: float) -> bool:
         if places:
             places.expire(now)
-            if ticket and places.wait_left(ticket, now) == 0.0:
+            if ticket and places.wait_left(ticket, client.id, now) == 0.0:
                 places.take_up(ticket, room > 0)
                 return room > 0
         if room <= 0:
@@ -202,18 +202,20 @@ class Admission:
         details: dict[str, Any] = {"capacity": pool.settings.max_queue}
         rate = pool.completions.rate
         if rate:
-            details["retry_after"], details["ticket"] = self._place(places, message.ticket, 1 - room, rate, now)
+            details["retry_after"], details["ticket"] = self._place(places, client, message.ticket, 1 - room, rate, now)
         text = _SENTENCES[reason](self._state, pool)
         pool.refused += 1
         judge(self._state, pool, now, refused=reason != "expected_wait")
         self._refuse(client, message, pool, reason, text, details)
 
-    def _place(self, places: Places, ticket: int, short_by: int, rate: float, now: float) -> tuple[float, int | None]:
-        left = places.wait_left(ticket, now) if ticket else None
+    def _place(
+        self, places: Places, client: Client, ticket: int, short_by: int, rate: float, now: float
+    ) -> tuple[float, int | None]:
+        left = places.wait_left(ticket, client.id, now) if ticket else None
         if left:  # it came too soon: its place is still its own
             return left, ticket
         self._state.tickets += 1
-        wait, kept = places.keep(self._state.tickets, short_by, rate, now)
+        wait, kept = places.keep(self._state.tickets, client.id, short_by, rate, now)
         return wait, self._state.tickets if kept else None
 
     def _refuse(

@@ -42,7 +42,9 @@ class Places:
     __slots__ = ("_kept", "_share", "broken", "kept_word")
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[int, tuple[float, float]] = OrderedDict()  # ticket: its time, kept until
+        self._kept: OrderedDict[int, tuple[float, float, bytes]] = (
+            OrderedDict()
+        )  # ticket: its time, kept until, for whom
         self._share = 1.0
         self.kept_word = 0
         self.broken = 0
@@ -58,17 +60,18 @@ class Places:
     def expire(self, now: float) -> None:
         """Give away the places of those who did not come. They stand nearly in order: each wait is about as long."""
         while self._kept:
-            ticket, (_, until) = next(iter(self._kept.items()))
+            ticket, (_, until, _) = next(iter(self._kept.items()))
             if until > now:
                 return
             del self._kept[ticket]
             self._share -= SHARE_WEIGHT * self._share
 
-    def keep(self, ticket: int, short_by: int, rate: float, now: float) -> tuple[float, bool]:
+    def keep(self, ticket: int, client: bytes, short_by: int, rate: float, now: float) -> tuple[float, bool]:
         """Send a caller away.
 
         Args:
             ticket: the number of its place.
+            client: who may come back with it.
             short_by: how many completions it takes until there is room for one, those that wait outside left aside.
             rate: completions per second.
             now: the core's time.
@@ -82,13 +85,13 @@ class Places:
         wait = min(wait, MAX_RETRY_AFTER_S)
         if len(self._kept) >= MAX_PLACES:
             return wait, False
-        self._kept[ticket] = (now + wait, now + wait + KEEP_S + KEEP_SHARE * wait)
+        self._kept[ticket] = (now + wait, now + wait + KEEP_S + KEEP_SHARE * wait, client)
         return wait, True
 
-    def wait_left(self, ticket: int, now: float) -> float | None:
+    def wait_left(self, ticket: int, client: bytes, now: float) -> float | None:
         """How long the holder of a ticket has still to wait: 0 where it is on time; None: no place is kept for it."""
         kept = self._kept.get(ticket)
-        if kept is None:
+        if kept is None or kept[2] != client:
             return None
         left = kept[0] - now
         return 0.0 if left <= EARLY_S else left

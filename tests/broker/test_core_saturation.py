@@ -155,6 +155,22 @@ def test_who_comes_too_soon_keeps_his_place() -> None:
     assert again["retry_after"] == pytest.approx(first["retry_after"] - 0.1)
 
 
+def test_a_place_is_kept_for_one_client_and_no_other() -> None:
+    bench = a_bench(max_queue=1)
+    client, other, worker = bench.client(), bench.client(8), bench.worker()
+    bench.tell(client, echo(1), b"")
+    bench.orders(worker)
+    bench.advance(0.5)
+    bench.tell(worker, m.WorkerReply(CLIENT, 1, 1, 0.5), b"")
+    bench.tell(client, echo(2), b"")
+    bench.take(client)
+    _, first = details(bench.say(client, echo(3), b"")[0])
+    bench.advance(0.1)
+    _, stolen = details(bench.say(other, echo(1, ticket=first["ticket"]), b"")[0])
+    assert stolen["ticket"] != first["ticket"]
+    assert len(bench.core.state.pools[POOL].outside) == 2
+
+
 def test_places_of_those_who_never_come_back_keep_nobody_out_for_long() -> None:
     """An open loop of twice what the pool can do, without retries: it goes on working at its full rate."""
     bench = a_bench(max_queue=20)
