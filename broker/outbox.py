@@ -22,6 +22,10 @@ MAX_BYTES = 64 * 1024 * 1024
 """Bytes that wait for one peer, besides the socket's own high-water mark and the kernel's buffers. A single message larger
 than this still waits if it is the only one."""
 
+MAX_BYTES_OF_ALL = 512 * 1024 * 1024
+"""Bytes that wait for all peers together. Beyond it the peer with the longest line is given up, whoever's message it was: a
+crowd of slow readers, each within its own bound, must not fill the broker's memory."""
+
 MESSAGE_BYTES = 1024
 """What a message counts beside its body: its objects here and its header on the wire. So at most 65,536 wait for one peer,
 more than a full queue's refusals to a client that sent everything at once."""
@@ -37,6 +41,7 @@ class Outbox:
     def __init__(self) -> None:
         self.lines: dict[Peer, deque[tuple[Send, int]]] = {}
         self._bytes: dict[Peer, int] = {}
+        self._bytes_of_all = 0
 
     def __len__(self) -> int:
         return len(self.lines)
@@ -44,20 +49,28 @@ class Outbox:
     def __contains__(self, peer: Peer) -> bool:
         return peer in self.lines
 
-    def add(self, send: Send) -> bool:
-        """Put a message at the end of its peer's line; False when the line is full, and nothing was added."""
+    def add(self, send: Send) -> Peer | None:
+        """Put a message at the end of its peer's line.
+
+        Returns:
+            Who has to be given up (`drop`): its peer, as the line is full and nothing was added, or the one with the
+            longest line, as all lines together are too long. None: nobody.
+        """
         size = MESSAGE_BYTES + sum(len(frame) for frame in send.body)
         line = self.lines.setdefault(send.peer, deque())
         waiting = self._bytes.get(send.peer, 0)
         if line and waiting + size > MAX_BYTES:
-            return False
+            return send.peer
         line.append((send, size))
         self._bytes[send.peer] = waiting + size
-        return True
+        self._bytes_of_all += size
+        if self._bytes_of_all > MAX_BYTES_OF_ALL and len(self.lines) > 1:
+            return max(self._bytes, key=self._bytes.__getitem__)
+        return None
 
     def drop(self, peer: Peer) -> list[Send]:
         """Forget a peer; returns what waited for it."""
-        self._bytes.pop(peer, None)
+        self._bytes_of_all -= self._bytes.pop(peer, 0)
         return [send for send, _ in self.lines.pop(peer, ())]
 
     def retry(self, attempt: Callable[[Send], bool]) -> bool:
@@ -85,5 +98,6 @@ class Outbox:
             return
         _, size = line.popleft()
         self._bytes[peer] -= size
+        self._bytes_of_all -= size
         if not line:
             del self.lines[peer], self._bytes[peer]

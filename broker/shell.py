@@ -154,19 +154,22 @@ class Shell:
                 self._retry_s = FIRST_RETRY_S
             except (HostUnreachable, SocketClosed):
                 return self.core.undeliverable(send.peer, send.message, self._now())
-        return () if self._outbox.add(send) else self._give_up(send)
+        victim = self._outbox.add(send)
+        return () if victim is None else self._give_up(victim, send)
 
     def _send(self, send: Send) -> None:
         frames = wire.encode(send.message, send.body)
         frames.insert(0, send.peer.route)
         self._pump.send(send.peer.side, frames)
 
-    def _give_up(self, send: Send) -> list[Effect]:
-        """The peer is gone or does not read: everything that waited for it comes back to the core, oldest first."""
+    def _give_up(self, peer: Peer, send: Send) -> list[Effect]:
+        """A peer is gone or does not read: everything that waited for it comes back to the core, oldest first."""
         now = self._now()
-        effects = [Note("peer.overflow", {"side": send.peer.side.name.lower()})]
-        lost = [*self._outbox.drop(send.peer), send]
-        return effects + [effect for one in lost for effect in self.core.undeliverable(send.peer, one.message, now)]
+        effects = [Note("peer.overflow", {"side": peer.side.name.lower()})]
+        lost = self._outbox.drop(peer)
+        if send.peer == peer and not any(one is send for one in lost):
+            lost.append(send)
+        return effects + [effect for one in lost for effect in self.core.undeliverable(peer, one.message, now)]
 
     def _retry(self, send: Send) -> bool:
         try:
@@ -174,7 +177,7 @@ class Shell:
         except WouldBlock:
             return False
         except (HostUnreachable, SocketClosed):
-            self.perform(self._give_up(send))
+            self.perform(self._give_up(send.peer, send))
         return True
 
 

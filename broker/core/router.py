@@ -272,6 +272,7 @@ class BrokerCore:
         assert pool.load == len(own)
         assert pool.size == sum(request.size for request in own)
         assert pool.load <= pool.settings.max_queue
+        assert pool.size <= pool.settings.max_queue_bytes or pool.load == 1
         pool.queue.check()
         for worker in pool.workers.values():
             _check_worker(worker)

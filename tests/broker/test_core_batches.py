@@ -98,6 +98,21 @@ def test_what_expired_is_left_out() -> None:
     assert house.orders(worker) == [(3, 0)]
 
 
+def test_what_expired_a_moment_ago_is_left_out_too() -> None:
+    """Deadlines are looked at each hundredth of a second; a batch is formed at any time."""
+    house = House()
+    worker = house.worker()
+    house.send(2)
+    house.send(1, timeout=0.5)
+    house.send(1)
+    house.bench.now += 0.501
+    house.answer(worker, 1)
+    assert house.orders(worker) == [(1, 0), (2, 1), (4, 0)]
+    assert [message.code for message, _ in house.bench.take(house.client) if isinstance(message, m.Error)] == [
+        "deadline_exceeded"
+    ]
+
+
 def test_each_slot_takes_a_batch() -> None:
     house = House()
     worker = house.worker(slots=2)

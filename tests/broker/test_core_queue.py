@@ -62,6 +62,20 @@ def test_a_weight_is_so_many_in_one_turn() -> None:
     assert drained(queue) == [0, 1, 2, 6, 3, 4, 5, 7, 8]
 
 
+def test_a_turn_that_was_half_used_ends_with_its_client() -> None:
+    queue, heavy, light = Queue(), identity(1, weight=3), identity(2, weight=2)
+    held = [request(number, heavy) for number in range(2)]
+    for one in held:
+        queue.push(one)
+    for number in range(2, 6):
+        queue.push(request(number, light))
+    assert queue.pop() is held[0]
+    queue.remove(held[1])
+    queue.check()
+    queue.push(request(6, heavy))
+    assert drained(queue) == [2, 3, 6, 4, 5]
+
+
 def test_higher_priorities_come_first_and_nothing_starves() -> None:
     queue, one = Queue(), identity(1)
     queue.push(request(1, one, LOW, came=0.0))
