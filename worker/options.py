@@ -49,7 +49,7 @@ class WorkerOptions(Struct):
         endpoint: where workers register.
         clients_endpoint: where `context.call` calls; None: it cannot.
         worker: its 128-bit id; the agent chose it.
-        slots: requests it runs at a time.
+        slots: requests it runs at a time, or batches; synchronous functions in threads, where it is more than one.
         prefetch: requests it may hold besides, for the broker to send ahead (`broker.core.prefetch`).
         parent: process id of who started it, with whom it dies; None: it lives on its own.
         started: the page its agent reads after its death.

@@ -158,9 +158,9 @@ class PlainLoop:
         command = self._requests.batched(taken)
         if command is not None:
             self._serve_batch(Batch(self._requests, command, taken))
-            return
-        for run, body in taken:
-            self._finish(run, self._answer(run, body))
+        else:
+            for run, body in taken:
+                self._finish(run, self._answer(run, body))
 
     def _finish(self, run: Run, answer: Frames) -> None:
         if self._send(answer):

@@ -8,7 +8,7 @@ from typing import Any
 from maitred.protocol import limits
 from maitred.protocol.frames import Frames
 from maitred.protocol.limits import MAX_SLOTS
-from maitred.protocol.messages import CommandInfo, Welcome
+from maitred.protocol.messages import CommandInfo, Dispatch, Welcome
 from maitred.protocol.worker import Held
 from maitred.worker import answers
 from maitred.worker.calling import Calls
@@ -47,6 +47,8 @@ class Requests:
         self.max_message_bytes = limits.MAX_MESSAGE_BYTES
         self.window = Window()
         self.in_threads = False
+        self._async = frozenset(name for name, command in service.commands.items() if command.is_async)
+        self._batched = {name: command for name, command in service.commands.items() if command.batch}
         self._pool = options.pool
         self._worker_id = options.worker.hex()
 
@@ -54,11 +56,10 @@ class Requests:
         """The broker's terms."""
         self.max_message_bytes = welcome.max_message
 
-    def take(self, arrived: Arrived, acall: AsyncCaller | None = None) -> Run | None:
+    def take(self, order: Dispatch, arrived_at: float, acall: AsyncCaller | None = None) -> Run | None:
         """Begin with a request: from here on it can be cancelled. `acall`: its way out under trio. None: recalled."""
-        calls, order = self.calls, arrived.order
-        command = self.service.commands.get(order.command)
-        is_async = command is not None and command.is_async
+        calls = self.calls
+        is_async = order.command in self._async
         under_trio = acall is not None and is_async  # a plain one holds the loop anyway, or has a thread
 
         def call(pool: str | None, command: str, args: dict[str, Any] | None, timeout: float | None) -> Any:
@@ -71,7 +72,7 @@ class Requests:
             request_id=f"{order.client.hex()[:8]}-{order.id}",
             attempt=order.attempt,
             worker_id=self._worker_id,
-            deadline=order.due or arrived.at + order.timeout,
+            deadline=order.due or arrived_at + order.timeout,
             caller=call if calls is not None and not under_trio else None,
             acaller=acall if under_trio else None,
         )
@@ -80,13 +81,16 @@ class Requests:
 
     def take_all(self, group: Iterable[Arrived], acall: AsyncCaller | None = None) -> list[Taken]:
         """Begin with requests that came together, without those that were recalled."""
-        taken = ((self.take(arrived, acall), arrived.body) for arrived in group)
-        return [(run, body) for run, body in taken if run is not None]
+        taken: list[Taken] = []
+        for order, body, arrived_at in group:
+            run = self.take(order, arrived_at, acall)
+            if run is not None:
+                taken.append((run, body))
+        return taken
 
     def batched(self, taken: Sequence[Taken]) -> Command | None:
         """The command that takes them all in one call; None where each has its own."""
-        command = self.service.commands.get(taken[0][0].order.command) if taken else None
-        return command if command is not None and command.batch else None
+        return self._batched.get(taken[0][0].order.command) if taken and self._batched else None
 
     def begin(self, run: Run) -> None:
         """Its function is about to run: note it where a death leaves it."""

@@ -43,17 +43,18 @@ class Run:
         slot: where it stands on the started page.
     """
 
+    on_change: Callable[[], object] | None = None
+    overdue = False
+    interrupted = False
+    ended = False
+    slot = -1
+
     def __init__(self, order: Dispatch, context: Context, *, interruptible: bool = False) -> None:
         self.order = order
         self.key: Key = (order.client, order.id)
         self.context = context
         self.credit = Credit(order.window) if order.window else NO_CREDIT
-        self.on_change: Callable[[], object] | None = None
         self.interruptible = interruptible
-        self.overdue = False
-        self.interrupted = False
-        self.ended = False
-        self.slot = -1
 
     @property
     def outcome(self) -> str:

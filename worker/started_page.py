@@ -101,7 +101,8 @@ class StartedPage:
         """The answer is on its way."""
         self._map[_HEADER.size + slot * _SLOT.size] = _ANSWERED
         self._available.append(slot)
-        _SERVED.pack_into(self._map, _SERVED_AT, self.served + 1)
+        (served,) = _SERVED.unpack_from(self._map, _SERVED_AT)
+        _SERVED.pack_into(self._map, _SERVED_AT, served + 1)
 
     # --- the agent reads ---
 

@@ -15,7 +15,6 @@ from maitred.protocol import frames, messages
 from maitred.protocol.body import decode_body, encode_body
 from maitred.worker import Cancelled, Context, Service
 from maitred.worker.batch import Batch
-from maitred.worker.gathering import Arrived
 from maitred.worker.options import WorkerOptions
 from maitred.worker.requests import Requests
 
@@ -40,7 +39,7 @@ def requests() -> Iterator[Requests]:
 def a_batch(requests: Requests, *args: Any, command: str = "embed") -> Batch:
     """A batch of requests that send these arguments, numbered from 0."""
     group = [
-        Arrived(messages.Dispatch(bytes(16), number, 1, command, 30.0), encode_body(each), time.monotonic())
+        (messages.Dispatch(bytes(16), number, 1, command, 30.0), encode_body(each), time.monotonic())
         for number, each in enumerate(args)
     ]
     return Batch(requests, requests.service.commands[command], requests.take_all(group))

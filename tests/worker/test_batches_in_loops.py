@@ -49,8 +49,10 @@ class TestBatches:
         run(loop, service, script, slots=slots)
 
     def test_that_were_cut_by_a_broken_connection_are_held_and_run(
-        self, loop: str, service: Service, slots: int
+        self, loop: str, service: Service, slots: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        monkeypatch.setattr(trio_loop, "IDLE_S", 60)  # at once, and not when nothing has come for a while
+
         def script(broker: Broker) -> None:
             broker.dispatch(1, "embed", some("a")[0], more=2)
             broker.dispatch(2, "embed", some("bb")[0], more=1)

@@ -35,8 +35,8 @@ def ids(*orders: Dispatch) -> tuple[list[list[int]], list[list[int]]]:
     """The groups that come out, and what is left."""
     gathering = Gathering(service.commands)
     groups = [group for order in orders for group in gathering.add(order, [b""], 1.0)]
-    return [[each.order.id for each in group] for group in groups], [
-        [each.order.id for each in group] for group in gathering.rest()
+    return [[order.id for order, _, _ in group] for group in groups], [
+        [order.id for order, _, _ in group] for group in gathering.rest()
     ]
 
 

@@ -14,6 +14,7 @@ from maitred.worker import Service
 from maitred.worker.gathering import Arrived
 from maitred.worker.options import WorkerOptions
 from maitred.worker.requests import Requests
+from maitred.worker.running import Run
 
 service = Service()
 
@@ -40,22 +41,24 @@ def requests() -> Iterator[Requests]:
 
 def arrived(number: int = 1, command: str = "plain", *, ago_s: float = 0.0, **more: Any) -> Arrived:
     order = Dispatch(bytes(16), number, 1, command, **({"timeout": 30.0} | more))
-    return Arrived(order, [b"\x80"], time.monotonic() - ago_s)
+    return order, [b"\x80"], time.monotonic() - ago_s
+
+
+def take(requests: Requests, it: Arrived) -> Run:
+    ((run, _),) = requests.take_all([it])
+    return run
 
 
 def test_its_time_counts_from_arrival_and_not_from_its_turn(requests: Requests) -> None:
-    run = requests.take(arrived(timeout=5.0, ago_s=4.0))
-    assert run is not None
+    run = take(requests, arrived(timeout=5.0, ago_s=4.0))
     assert 0 < (run.context.remaining or 0) <= 1.0
-    late = requests.take(arrived(2, timeout=5.0, ago_s=6.0))
-    assert late is not None
+    late = take(requests, arrived(2, timeout=5.0, ago_s=6.0))
     assert late.context.cancel_reason == "deadline"
 
 
 def test_a_time_of_this_clock_is_taken_as_it_is(requests: Requests) -> None:
     due = time.monotonic() + 3.0
-    run = requests.take(arrived(timeout=30.0, due=due, ago_s=1.0))
-    assert run is not None
+    run = take(requests, arrived(timeout=30.0, due=due, ago_s=1.0))
     assert run.context.deadline == due
 
 
@@ -67,8 +70,7 @@ def test_an_exception_is_raised_only_in_functions_of_the_main_thread(
     requests: Requests, command: str, in_threads: bool, interruptible: bool
 ) -> None:
     requests.in_threads = in_threads
-    run = requests.take(arrived(command=command))
-    assert run is not None
+    run = take(requests, arrived(command=command))
     assert run.interruptible == interruptible
 
 
@@ -86,8 +88,7 @@ def test_a_command_without_batches_has_one_call_each(requests: Requests) -> None
 
 
 def test_what_is_begun_is_on_the_page_until_it_is_answered(requests: Requests) -> None:
-    run = requests.take(arrived(7))
-    assert run is not None
+    run = take(requests, arrived(7))
     requests.begin(run)
     assert [started.id for started in requests.page.running()] == [7]
     requests.end(run)
