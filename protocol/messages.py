@@ -36,6 +36,12 @@ Priority = Annotated[int, Meta(ge=LOW, le=HIGH)]
 
 PRIORITIES = {"low": LOW, "normal": NORMAL, "high": HIGH}
 
+STRICT, FAIL_FAST, PREFER = range(3)
+Affinity = Annotated[int, Meta(ge=STRICT, le=PREFER)]
+"""What a request of a session does where its owner is busy: wait, be refused, or go to another worker; see `AFFINITIES`."""
+
+AFFINITIES = {"strict": STRICT, "fail_fast": FAIL_FAST, "prefer": PREFER}
+
 LEVEL_OK, LEVEL_HIGH, LEVEL_FULL = range(3)
 Level = Annotated[int, Meta(ge=LEVEL_OK, le=LEVEL_FULL)]
 """How full a pool is; see `LEVELS` for the words. It rises and falls with hysteresis."""
@@ -84,6 +90,7 @@ class Request(Message, frozen=True, tag=11):
     parts at all. `idempotent` overrides what the command declared; `attempts` (0: the pool's) bounds the runs in all.
     `ticket` is the one that an earlier refusal gave: a place was kept for whoever comes back with it (0: none). `due` is
     the end of the time-out as a time of the client's clock: it does not move while the message is on its way (0: none).
+    `session`: it runs on that session's owner, after those sent before it; `affinity` overrides the session's own.
     """
 
     id: RequestId
@@ -96,6 +103,8 @@ class Request(Message, frozen=True, tag=11):
     priority: Priority = NORMAL
     ticket: Count = 0
     due: Annotated[float, Meta(ge=0)] = 0.0
+    session: Id128 | None = None
+    affinity: Affinity | None = None
 
 
 class Cancel(Message, frozen=True, tag=12):
@@ -133,6 +142,28 @@ class Operate(Message, frozen=True, tag=16):
     target: Text
 
 
+class Open(Message, frozen=True, tag=17):
+    """Open a session of this id, which the client drew; the body is one frame, a map of the caller's own fields.
+
+    `ttl` counts in seconds from the last reply; None: the pool's. Answered by REPLY, a map as the rows of the table
+    "sessions", once an owner is found, or by ERROR.
+    """
+
+    id: RequestId
+    session: Id128
+    pool: Name
+    ttl: Seconds | None = None
+    affinity: Affinity = STRICT
+
+
+class Session(Message, frozen=True, tag=18):
+    """Do this with a session: "attach" (be told when it ends), "renew" or "close". Answered as OPEN is."""
+
+    id: RequestId
+    session: Id128
+    verb: Name
+
+
 # --- broker to client --------------------------------------------------------------------------------------------
 
 
@@ -159,11 +190,16 @@ class Part(Message, frozen=True, tag=21):
 
 
 class Reply(Message, frozen=True, tag=22):
-    """The terminal answer of a request that worked; the body is its result. `level`: how full its pool is."""
+    """The terminal answer of a request that worked; the body is its result. `level`: how full its pool is.
+
+    Of a session's request, `epoch` counts its owners, from 1: higher than before, it was moved, with its last snapshot.
+    0 with a session: it ran elsewhere, without the session's state, as its owner was busy (affinity "prefer").
+    """
 
     id: RequestId
     attempt: Attempt = 1
     level: Level = LEVEL_OK
+    epoch: Count = 0
 
 
 class Error(Message, frozen=True, tag=23):
@@ -191,6 +227,24 @@ class Pressure(Message, frozen=True, tag=25):
     queued: Count
     capacity: Count
     retry_after: Seconds | None = None
+
+
+class SessionEnded(Message, frozen=True, tag=26):
+    """A session that this connection opened or attached to is no more, and not because it asked for it.
+
+    `reason`: "lost" (its owner is gone), "expired", "closed" (by another), "drain", "failed" (it could not be opened).
+    The body is a map of details, as in the error that the next request of it would get.
+    """
+
+    session: Id128
+    reason: Name
+
+
+class SessionMoved(Message, frozen=True, tag=27):
+    """A session has another owner, which was given its last snapshot; `epoch` counts them."""
+
+    session: Id128
+    epoch: Count
 
 
 # --- worker to broker --------------------------------------------------------------------------------------------
@@ -288,6 +342,37 @@ class Returned(Message, frozen=True, tag=37):
     attempt: Attempt
 
 
+class Snapshot(Message, frozen=True, tag=38):
+    """The state of a session as it is after its request so and so many, for the next owner; the body is any value."""
+
+    session: Id128
+    epoch: Count
+    served: Count = 0
+
+
+class SessionHeld(Message, frozen=True, tag=39):
+    """This worker has this session: said after WELCOME to a broker of another epoch, which knows of none.
+
+    As the broker's SESSION_OPEN, with what is left of the time to live in seconds. The body is one frame, the metadata.
+    """
+
+    session: Id128
+    client: Id128
+    epoch: Count
+    ttl: Seconds
+    left: Seconds
+    affinity: Affinity = STRICT
+    served: Count = 0
+
+
+class SessionFailed(Message, frozen=True, tag=46):
+    """A session could not be opened or restored here: its hook raised. The body is a map of details."""
+
+    session: Id128
+    epoch: Count
+    message: Text
+
+
 # --- broker to worker --------------------------------------------------------------------------------------------
 
 
@@ -306,6 +391,7 @@ class Dispatch(Message, frozen=True, tag=40):
     window: Window = 0
     due: Annotated[float, Meta(ge=0)] = 0.0
     more: Annotated[int, Meta(ge=0, le=limits.MAX_SLOTS)] = 0
+    session: Id128 | None = None
 
 
 class WorkerCancel(Message, frozen=True, tag=41):
@@ -333,6 +419,27 @@ class Recall(Message, frozen=True, tag=43):
     client: Id128
     id: RequestId
     attempt: Attempt
+
+
+class SessionOpen(Message, frozen=True, tag=44):
+    """This worker owns this session from now on. Before any request of it, over the same connection.
+
+    The body is one frame, the metadata, and with `restore` the frames of its last snapshot after it.
+    """
+
+    session: Id128
+    client: Id128
+    epoch: Count
+    ttl: Seconds
+    affinity: Affinity = STRICT
+    restore: bool = False
+
+
+class SessionClose(Message, frozen=True, tag=45):
+    """The session has ended: "closed", "expired", "drain", "lost" (the broker gave it to another). Free what it holds."""
+
+    session: Id128
+    reason: Name
 
 
 # --- agent to broker and back ------------------------------------------------------------------------------------
@@ -410,8 +517,8 @@ class Fence(Message, frozen=True, tag=55):
     only: Key | None = None
 
 
-FromClient = Hello | Request | Cancel | Grant | Query | Watch | Operate | Heartbeat | Bye
-ToClient = Welcome | Part | Reply | Error | Stranger | Pressure | Heartbeat | Bye
+FromClient = Hello | Request | Cancel | Grant | Query | Watch | Operate | Open | Session | Heartbeat | Bye
+ToClient = Welcome | Part | Reply | Error | Stranger | Pressure | SessionEnded | SessionMoved | Heartbeat | Bye
 FromWorker = (
     Register
     | Attach
@@ -421,6 +528,9 @@ FromWorker = (
     | WorkerError
     | Leave
     | Returned
+    | Snapshot
+    | SessionHeld
+    | SessionFailed
     | Agent
     | Spawned
     | Vouch
@@ -429,9 +539,37 @@ FromWorker = (
     | Heartbeat
     | Bye
 )
-ToWorker = Welcome | Dispatch | WorkerCancel | WorkerGrant | Recall | Fence | Error | Stranger | Heartbeat | Bye
+ToWorker = (
+    Welcome
+    | Dispatch
+    | WorkerCancel
+    | WorkerGrant
+    | Recall
+    | SessionOpen
+    | SessionClose
+    | Fence
+    | Error
+    | Stranger
+    | Heartbeat
+    | Bye
+)
 
 WITH_BODY: frozenset[type[Any]] = frozenset(
-    {Request, Dispatch, Part, Reply, Error, WorkerPart, WorkerReply, WorkerError}
+    {
+        Request,
+        Dispatch,
+        Part,
+        Reply,
+        Error,
+        WorkerPart,
+        WorkerReply,
+        WorkerError,
+        Open,
+        SessionOpen,
+        SessionEnded,
+        Snapshot,
+        SessionHeld,
+        SessionFailed,
+    }
 )
 """Messages that carry body frames, at least one; all others are the header alone."""
