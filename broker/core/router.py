@@ -339,14 +339,14 @@ def _check_session(state: State, pool: Pool, session: Session) -> None:
     current = session.current
     if current is not None:
         there = [current in (owner.queue or ()) if owner else False]
-        there += [current.worker is not None and current.worker is owner]
-        there += [owner is not None and owner.abandoned.get(current.key) is current]
+        there += [current.worker is not None and (current.worker is owner or session.ended is not None)]
+        there += [any(worker.abandoned.get(current.key) is current for worker in pool.workers.values())]
         assert there.count(True) == 1
     for peer in session.listeners:
         party = state.parties[peer]
         assert isinstance(party, Client)
         assert party.sessions[session.id] is session
-    assert session.ended is None or not session.busy
+    assert session.ended is None or not session.lines
 
 
 def _check_worker(worker: Worker) -> None:

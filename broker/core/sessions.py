@@ -58,9 +58,13 @@ class Sessions:
         session.affinity = message.affinity
         session.metadata = body[0]
         session.askers.append((client.peer, message.id))
-        self._enter(session, now + min(ttl_s, pool.settings.timeout_s))
+        self._enter(session, now + ttl_s)
         self._listen(client, session)
         self.house(pool, now)
+        if session.worker is None and pool.settings.timeout_s < ttl_s:
+            self._state.lives.discard(session.look_at, session)
+            session.look_at = _open_by(session)
+            self._state.lives.add(session.look_at, session)
 
     def _may_open(self, client: Client, message: messages.Open, body: Sequence[Any], pool: Pool) -> bool:
         if self._state.draining:
@@ -347,9 +351,12 @@ class Sessions:
         """A session's state is gone: all that waits for it fails, and so does what comes until its time is over."""
         session.ended = (text, {"session": session.name, "reason": reason} | details)
         session.expires_at = now + session.ttl_s
-        session.worker = None
+        current = session.current
         for request in list(session.lines or ()):
             self._drop(request)
+        if current is not None and current.worker is None and current.key in self._state.requests:
+            self._drop(current)
+        session.worker = None
         for peer, request_id in session.askers:
             self._state.refuse(peer, request_id, Code.SESSION_LOST, *session.ended)
         session.askers.clear()
