@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from maitred.broker.core.by_load import ByLoad
-from maitred.broker.core.completions import Completions
 from maitred.broker.core.effects import Peer
 from maitred.broker.core.model import Starting, Worker
+from maitred.broker.core.pace import Pace
 from maitred.broker.core.places import Places
 from maitred.broker.core.prefetch import ServiceTimes
 from maitred.broker.core.pressure import HIGH_FROM
@@ -21,16 +21,15 @@ class Pool:
         "busy_from",
         "commands",
         "completed",
-        "completions",
         "degraded",
         "failed",
         "held",
         "last_batch",
         "last_death",
-        "late",
         "level",
         "level_since",
         "outside",
+        "pace",
         "queue",
         "ready",
         "refused",
@@ -56,11 +55,9 @@ class Pool:
         self.failed = 0
         self.refused = 0
         self.service_times = ServiceTimes()
-        self.completions = Completions()
+        self.pace = Pace(self.queue)
         self.outside = Places()
         """Who was refused for want of room."""
-        self.late = Places()
-        """Who was refused because it would not have been served in time."""
         self.last_batch: dict[str, tuple[int, float]] = {}
         """By command: how large its last batch was, and when it ended."""
         self.level = LEVEL_OK
@@ -81,17 +78,14 @@ class Pool:
         """Requests that are queued or held: what `max_queue` bounds."""
         return len(self.queue) + self.held
 
-    @property
-    def fill(self) -> float:
+    def fill(self, now: float) -> float:
         """How near it is to the nearest of its bounds: 1.0 is at it."""
         it = self.settings
         fill = max(self.load / it.max_queue, self.size / it.max_queue_bytes)
-        rate = self.completions.rate
-        if not rate or not self.queue:
-            return fill
-        return max(fill, len(self.queue) / rate / it.timeout_s)
+        interval = self.pace.interval_s(now) if self.queue else None
+        return fill if interval is None else max(fill, len(self.queue) * interval[0] / it.timeout_s)
 
     def catalogue(self) -> None:
         """Gather what its workers announce. Call when one of them comes, goes, or announces something else."""
         self.commands = {name: info for worker in self.workers.values() for name, info in worker.commands.items()}
-        self.completions.staffed(sum(worker.slots for worker in self.workers.values()))
+        self.pace.staffed(sum(worker.slots for worker in self.workers.values()))

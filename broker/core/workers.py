@@ -105,8 +105,12 @@ class Workers:
         worker.control = peer
         worker.heard_at = now
         for request in worker.held.values():
-            if request.recalled:  # the word, or its answer, may have been lost with the other connection
+            if request.cancelled:  # the word, or its answer, may have been lost with the other connection
+                self._state.send(peer, messages.WorkerCancel(*request.key, request.cancelled))
+            if request.recalled:
                 self._dispatcher.recall(worker, request)
+        for key in worker.abandoned:
+            self._state.send(peer, messages.WorkerCancel(*key, "cancelled"))
         self._state.parties[peer] = Control(worker)
         self.welcome(peer)
 
@@ -204,7 +208,8 @@ class Workers:
             if started is not None and request.key not in started:
                 self._dispatcher.requeue(request)
             else:
-                self._blame(request, certificate, now)
+                if request.batch is None or request.batch.size == 1:  # else nobody can tell which of them it was
+                    self._blame(request, certificate, now)
                 self._dispatcher.retry_or_fail(request, certificate)
         pool = worker.pool
         pool.last_death = certificate
