@@ -17,6 +17,7 @@ from maitred.benchmarks.method.environment import versions_of
 from maitred.benchmarks.method.load import Flow, Load
 from maitred.benchmarks.method.streams import StreamFlow, StreamLoad, drive_async_streams, drive_streams
 from maitred.benchmarks.subjects.protocol import Caller, Payload, Setup, Subject, Transport
+from maitred.benchmarks.subjects.wire import WireCaller
 from maitred.client import AsyncClient, Client
 from maitred.testing import House, Pool, running
 
@@ -25,7 +26,8 @@ __all__ = ["Maitred", "asynchronous", "asyncio", "quiet", "synchronous"]
 POOL = "general"
 ADAPTER = "maitred.benchmarks.subjects.echo:service"
 
-ClientKind = Literal["sync", "trio", "asyncio"]
+ClientKind = Literal["sync", "trio", "asyncio", "wire"]
+"""The last one is no client of maitred's, see `wire.py`."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,10 @@ class Maitred:
     @property
     def description(self) -> str:
         """See `Subject`."""
-        kind = {"sync": "Client", "trio": "AsyncClient under trio", "asyncio": "AsyncClient under asyncio"}[self.client]
+        kind = {
+            "sync": "Client", "trio": "AsyncClient under trio", "asyncio": "AsyncClient under asyncio",
+            "wire": "a bare socket that speaks the protocol",
+        }[self.client]  # fmt: skip
         way = f", which is connected by {self.always} whatever the run's transport is" if self.always else ""
         return f"broker between {kind}{way} and workers, which are connected by ipc as always on one host"
 
@@ -83,6 +88,8 @@ class RunningMaitred:
 
     def caller(self) -> Caller:
         """See `Running`."""
+        if self._client == "wire":
+            return WireCaller(self.endpoint, POOL)
         return SyncCaller(self.endpoint) if self._client == "sync" else AsyncCaller(self.endpoint, self._client)
 
     @property
@@ -177,3 +184,4 @@ synchronous = Maitred("maitred", "sync")
 local = Maitred("maitred-ipc", "sync", always="ipc")
 asynchronous = Maitred("maitred-async", "trio")
 asyncio = Maitred("maitred-asyncio", "asyncio")
+wire = Maitred("maitred-wire", "wire", carries_arrays=False, has_streams=False)
