@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
@@ -21,13 +21,16 @@ from maitred.benchmarks.subjects.wire import WireCaller
 from maitred.client import AsyncClient, Client
 from maitred.testing import House, Pool, running
 
-__all__ = ["Maitred", "asynchronous", "asyncio", "quiet", "synchronous"]
+__all__ = ["Execute", "Maitred", "asynchronous", "asyncio", "quiet", "synchronous"]
 
 POOL = "general"
 ADAPTER = "maitred.benchmarks.subjects.echo:service"
 
 ClientKind = Literal["sync", "trio", "asyncio", "wire"]
 """The last one is no client of maitred's, see `wire.py`."""
+
+Execute: TypeAlias = Callable[[], Awaitable[object]]
+"""One request of a load."""
 
 
 @dataclass(frozen=True)
@@ -150,9 +153,13 @@ class AsyncCaller:
 
     def drive(self, load: Load) -> Flow:
         """See `Caller`."""
+        return self.drive_around(load, lambda execute: execute)
+
+    def drive_around(self, load: Load, around: Callable[[Execute], Execute]) -> Flow:
+        """The same with something around each request, which has a task of its own in an open loop."""
         arguments = _arguments(load.payload, load.task_s)
         execute = functools.partial(self.client.execute, POOL, "echo", arguments, timeout=load.timeout_s)
-        return self._portal.call(drive_async, execute, load)
+        return self._portal.call(drive_async, around(execute), load)
 
     def drive_streams(self, load: StreamLoad) -> StreamFlow:
         """See `Streaming`."""

@@ -7,6 +7,7 @@ is no client to use: it has one connection, one thread, and no place that the br
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import select
 import time
@@ -24,6 +25,7 @@ from maitred.client.origin import Origin
 from maitred.protocol import messages
 from maitred.protocol.body import decode_body, encode_body
 from maitred.protocol.client import Event, Failed, Replied
+from maitred.transport.errors import WouldBlock
 from maitred.transport.frames import Inbox, send_message
 from maitred.transport.sockets import connect, dealer
 
@@ -39,7 +41,7 @@ LONGEST_SLEEP_S = 0.25
 """So often at least the conversation's own timer is looked at."""
 
 HIGH_WATER_MARK = 10_000
-"""Messages each way: what is due is never held back here."""
+"""Messages each way: more than are ever due at once in an open loop."""
 
 
 class WireCaller:
@@ -124,10 +126,13 @@ class WireCaller:
         select.select([self._descriptor], [], [], max(0.0, seconds))
 
     def flush(self) -> None:
-        """Send what the conversation wants to have sent."""
-        for message in self._conversation.outgoing:
-            send_message(self._socket, message)
-        self._conversation.outgoing.clear()
+        """Send what the conversation wants to have sent; what the broker does not take yet stays for the next time."""
+        outgoing, sent = self._conversation.outgoing, 0
+        with contextlib.suppress(WouldBlock):
+            for message in outgoing:
+                send_message(self._socket, message)
+                sent += 1
+        del outgoing[:sent]
 
     def close(self) -> None:
         """See `Caller`."""

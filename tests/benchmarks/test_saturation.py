@@ -82,6 +82,11 @@ def test_the_first_from_a_moment_on() -> None:
     assert [first_from([10, 20], at) for at in (0, 10, 11, 21)] == [10, 10, 20, None]
 
 
+@pytest.fixture(autouse=True)
+def short_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("maitred.benchmarks.method.followers.REST_S", 0.005)
+
+
 def follow(*outcomes: Exception | None) -> Followers:
     """One caller, whose calls end like this, to the end of them."""
     left, over = list(outcomes), threading.Event()
