@@ -148,7 +148,7 @@ def _cost(running: RunningMaitred, depth: int, parameters: Parameters) -> Cost:
 
 
 def _record(report: Report, name: str, setting: Setting, costs: Mapping[int, Sequence[Cost]]) -> None:
-    base, *others = list(costs)
+    depths = list(costs)
     for depth, found in costs.items():
         waiting = min(it.waiting for it in found)
         total = Cost(sum((it.used for it in found), Used()), sum(it.served for it in found), waiting)
@@ -157,6 +157,6 @@ def _record(report: Report, name: str, setting: Setting, costs: Mapping[int, Seq
         report.measurements.append(
             Measurement(subject=name, setting={**setting, "depth": depth}, values=values | counts)
         )
-    for depth in others:
-        pairs = [(above.all_us, below.all_us) for above, below in zip(costs[depth], costs[base], strict=True)]
-        report.compare_pairs("cost of a request", f"{depth:,} waiting", f"{base:,} waiting", setting, pairs)
+    for depth in depths[1:]:
+        pairs = [(above.all_us, below.all_us) for above, below in zip(costs[depth], costs[depths[0]], strict=True)]
+        report.compare_pairs("cost of a request", f"{depth:,} waiting", f"{depths[0]:,} waiting", setting, pairs)

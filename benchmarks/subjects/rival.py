@@ -33,8 +33,9 @@ DROP_TIMEOUT_S = 60.0
 
 POLL_S = 0.01
 
-FULL_SHARE = 0.99
-"""Of its requests: at any time some are on their way."""
+ON_THEIR_WAY = 100
+ON_THEIR_WAY_PART = 10
+"""At any time some of its requests are: so many at most, and one of so many."""
 
 LONG_S = 3600.0
 """It goes on until it is ended."""
@@ -73,7 +74,7 @@ def rival(wanted: Rival, observer: Client) -> Generator[None]:
     try:
         if not process.read_report(START_TIMEOUT_S):
             raise StartError("the rival did not start; what it said is on standard error")
-        full = int(FULL_SHARE * wanted.outstanding)
+        full = wanted.outstanding - min(ON_THEIR_WAY, wanted.outstanding // ON_THEIR_WAY_PART)
         _await(lambda: _requests(observer) >= full, FILL_TIMEOUT_S, "the rival's requests did not reach the broker")
         yield
     finally:
