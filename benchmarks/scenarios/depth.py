@@ -97,7 +97,8 @@ def _core(report: Report, name: str, parameters: Parameters) -> None:
     costs: dict[int, list[Cost]] = {depth: [] for depth in cores}
 
     def cost(depth: int) -> Cost:
-        return Cost(Used(own_ns=cores[depth].spend(parameters.core_requests)), parameters.core_requests, depth)
+        core = cores[depth]
+        return Cost(Used(own_ns=core.spend(parameters.core_requests)), parameters.core_requests, core.waiting)
 
     _in_turns(report, "core", costs, cost, parameters.core_rounds)
     _record(report, name, {"payload_bytes": parameters.payload_bytes, "part": "core"}, costs)
@@ -131,7 +132,7 @@ def _in_turns(
 ) -> None:
     """Every depth once in each round; every second round runs backwards."""
     for number in range(rounds):
-        for depth in costs if number % 2 == 0 else reversed(costs):
+        for depth in list(costs)[:: 1 if number % 2 == 0 else -1]:
             report.say(f"{part}, round {number + 1} of {rounds}: {depth:,} requests wait")
             costs[depth].append(cost(depth))
 

@@ -22,7 +22,7 @@ TIMEOUT_S = 3600.0
 """Of each request: none runs out."""
 
 STEP_S = 1e-4
-"""By so much the core's time goes on with each message."""
+"""By so much the core's time goes on with each request: so long each runs."""
 
 
 class CoreAtDepth:
@@ -47,6 +47,11 @@ class CoreAtDepth:
         for _ in range(depth + 1):
             self._look(self._tell(self._client, self._request()))
 
+    @property
+    def waiting(self) -> int:
+        """How many wait now."""
+        return self._core.table("pools", self._now)[0]["queued"]
+
     def spend(self, requests: int) -> int:
         """Put so many in and take so many out; nanoseconds of this thread, without the collector of garbage."""
         was_enabled = gc.isenabled()
@@ -59,6 +64,7 @@ class CoreAtDepth:
 
     def _one_more(self) -> int:
         assert self._held is not None, "the worker has nothing"
+        self._now += STEP_S
         request = self._request()
         reply = frames.encode(messages.WorkerReply(CLIENT, self._held.id, self._held.attempt), self._body)
         began = time.thread_time_ns()
@@ -73,7 +79,6 @@ class CoreAtDepth:
         return frames.encode(messages.Request(self._number, POOL, COMMAND, TIMEOUT_S), self._body)
 
     def _tell(self, peer: Peer, message: frames.Frames) -> list[Effect]:
-        self._now += STEP_S
         return self._core.receive(peer, message, self._now)
 
     def _look(self, effects: Sequence[Effect]) -> None:
