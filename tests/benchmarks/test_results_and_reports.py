@@ -97,7 +97,7 @@ def test_more_figures_than_a_line_has_room_for_stand_below_of_those_who_have_the
     found = result()
     many = found.measurements[0].values | {f"figure_{number}_ms": float(number) for number in range(20)}
     measurements = [replace(found.measurements[0], values=many), *found.measurements[1:]]
-    console = Console(record=True, width=200, file=open("/dev/null", "w", encoding="utf-8"))  # noqa: SIM115
+    console = Console(record=True, width=400, file=open("/dev/null", "w", encoding="utf-8"))  # noqa: SIM115
     terminal.print_result(console, replace(found, measurements=measurements))
     shown = " ".join(console.export_text().split())
     console.file.close()
