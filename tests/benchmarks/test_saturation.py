@@ -67,6 +67,7 @@ def test_room_is_there_with_the_next_answer() -> None:
     found = figures([flow(2, 4)], [block], [], Bound(2.0, 20))
     assert (found["room_per_told_p10"], found["room_per_told_p90"]) == (0.5, 2.0)
     assert found["room_p50_ms"] == 5.0
+    assert (found["told_p50_ms"], found["told_p99_ms"]) == (4.0, 10.0)
     assert found["told_share"] == pytest.approx(2 / 3, abs=1e-3)
     assert found["refusal_p99_us"] == 3000.0
 
