@@ -31,9 +31,9 @@ class Deadlines(Generic[_T]):
         """Note that the item is due at `deadline` (seconds of the core's clock)."""
         slot = self._slot(deadline)
         items = self._slots.get(slot)
-        if items is None:
-            heapq.heappush(self._order, slot)
         if not items:
+            if slot not in self._slots:
+                heapq.heappush(self._order, slot)
             items = self._slots[slot] = {}
         assert item not in items
         items[item] = None
