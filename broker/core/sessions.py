@@ -412,6 +412,9 @@ class Sessions:
         current = session.current
         if current is not None and current.key in self._state.requests:
             self._endings.cancel(current, "cancelled", now)
+        for peer, request_id in session.askers:
+            self._state.refuse(peer, request_id, *not_found(session.id))
+        session.askers.clear()
         if session.ended is None:
             self._tell_listeners(session, reason, {"session": session.name, "reason": reason})
             self._state.note("session." + reason, session=session.name, served=session.served)
