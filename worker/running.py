@@ -39,6 +39,7 @@ class Run:
         interruptible: it runs in the main thread, where an exception can be raised in it (`worker.interrupt`).
         overdue: it was told to stop long enough ago to be interrupted.
         interrupted: an exception was raised in it.
+        returned: its function did, and raised nothing.
         ended: it is answered.
         slot: where it stands on the started page.
     """
@@ -46,6 +47,7 @@ class Run:
     on_change: Callable[[], object] | None = None
     overdue = False
     interrupted = False
+    returned = False
     ended = False
     slot = -1
 
