@@ -259,6 +259,7 @@ class PlainLoop:
         except BaseException as error:  # whatever an application raises, sys.exit included, its caller is answered
             ran_s = time.perf_counter() - began
             return answers.failure(run.order, error, run.context, ran_s=ran_s, outcome=run.outcome)
+        run.returned = True
         return answers.result(run.order, value, self._requests.max_message_bytes, ran_s=time.perf_counter() - began)
 
     def _send(self, message: Frames, *, wait: bool = True) -> bool:

@@ -104,6 +104,7 @@ class Running:
     def end(self, run: Run) -> None:
         """It is answered."""
         run.ended = True
+        run.on_change = None  # it refers to the run: a cycle, and a session's state with it
         with self._lock:
             self._runs.pop(run.key, None)
             self.held.answer(run.key)

@@ -169,7 +169,7 @@ class TrioLoop:
                 self._requests.welcomed(order)
                 self._requests.page.mark_ready()
                 self._control.begin(order.interval)
-                self._nursery.start_soon(self._sessions.announce)
+                self._nursery.start_soon(self._sessions.announce, self._sessions.to_announce())
             case messages.Stranger():
                 self._stranger = True
             case _:

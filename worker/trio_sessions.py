@@ -20,6 +20,7 @@ from maitred.worker.gathering import Arrived
 from maitred.worker.lanes import Lane, Lanes, Waiting, Work
 from maitred.worker.requests import Requests, Taken
 from maitred.worker.session_orders import Send, SessionOrders
+from maitred.worker.sessions import Owned
 
 __all__ = ["TrioSessions"]
 
@@ -80,12 +81,19 @@ class TrioSessions:
         """Take all requests that wait: what is not named as held from here on is lost."""
         self._lanes.hold()
 
-    async def announce(self) -> None:
-        """A broker may not know what this worker owns, or is about to: after it was restarted, or had lost this worker."""
+    def to_announce(self) -> list[Owned]:
+        """What a broker that has just said WELCOME may not know of: it was restarted, or had lost this worker.
+
+        Those that are still to be opened here announce themselves when they are; what it sends from now on, it knows.
+        """
         for session in self._lanes.sessions():
             if session not in self._owned:
-                self._add(session, partial(self._announce, session))
-        for owned in self._owned.all():
+                self._add(session, partial(self._announce_and_keep, session))
+        return self._owned.all()
+
+    async def announce(self, sessions: list[Owned]) -> None:
+        """Tell it at once, whatever runs; their states follow when their turn comes."""
+        for owned in sessions:
             if owned.order.session in self._owned:
                 await self._orders.announce(owned)
                 self._add(owned.order.session, partial(self._orders.keep, owned))
@@ -107,7 +115,7 @@ class TrioSessions:
         """Keep all states and close all sessions: nothing runs any more."""
         await self._orders.drain()
 
-    async def _announce(self, session: bytes) -> None:
+    async def _announce_and_keep(self, session: bytes) -> None:
         owned = self._owned.find(session)
         if owned is not None:
             await self._orders.announce(owned)
