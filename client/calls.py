@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias, TypedDict
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from maitred.client.errors import DeadlineExceeded, InvalidArgument, MaitredError, PoolSaturated, RequestCancelled
 from maitred.client.lease import Lease
@@ -180,16 +181,21 @@ class Call:
         check_name("command", command)
         self.pool = pool
         self.command = command
-        self.options = options if options is DEFAULTS else options.check()
+        self.options = options
         self.lease: Lease | None = None
-        if isinstance(options.session, Leased):
-            self.lease = options.session.lease
-            self.pool = pool or self.lease.pool
+        if options is not DEFAULTS:
+            options.check()
+            self._belong_to(options.session)
         self.window = window
         self.body: Sequence[Any] = encode_body(_arguments(args))
         self.deadline: float | None = None
         self.ticket = 0
         self._backoff: Backoff | None = None
+
+    def _belong_to(self, session: Leased | str | None) -> None:
+        if isinstance(session, Leased):
+            self.lease = session.lease
+            self.pool = self.pool or self.lease.pool
 
     def begin(self, now: float) -> None:
         """Let its time run, from now."""
@@ -219,11 +225,13 @@ class Call:
             idempotent, attempts = it.idempotent or (True if it.retries else None), it.retries + 1
         priority = messages.PRIORITIES[it.priority]
         due = self.deadline or 0.0  # of `time.monotonic`, the clock that HELLO names
-        to = (request_id, self.pool, self.command, left, self.window, idempotent, attempts, priority, self.ticket, due)
+        request = messages.Request(
+            request_id, self.pool, self.command, left, self.window, idempotent, attempts, priority, self.ticket, due
+        )
         if it.session is None:
-            return messages.Request(*to)
+            return request
         affinity = None if it.affinity is None else affinity_number(it.affinity)
-        return messages.Request(*to, session_key(it.session), affinity)
+        return replace(request, session=session_key(it.session), affinity=affinity)
 
     def again_at(self, event: Answer | None, now: float) -> float | None:
         """When to send it again after this answer, with the ticket that it gave; None: not at all, or not in time."""
