@@ -144,11 +144,10 @@ class Lease:
         if self.closed:
             return
         self.lost = self.lost or error
-        on_lost, self._on_lost = self._on_lost, None
-        if on_lost is None:
+        if self._on_lost is None:
             return
         try:
-            on_lost(error)
+            self._on_lost(error)
         except Exception:
             _log.exception("the on_lost callback of a session of pool %r failed", self.pool)
 

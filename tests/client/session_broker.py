@@ -19,7 +19,7 @@ class House:
 
     Attributes:
         rows: the sessions, by id.
-        silent: OPEN is not answered.
+        silent: OPEN and "renew" are not answered.
         elsewhere: calls with affinity "prefer" go to another worker.
         errors: what is answered to whoever names a session, instead.
     """
@@ -34,7 +34,7 @@ class House:
         if isinstance(message, m.Open):
             return [] if self.silent else [self._open(message, body)]
         if isinstance(message, m.Session):
-            return [self._do(message)]
+            return [] if self.silent and message.verb == "renew" else [self._do(message)]
         if isinstance(message, m.Query):
             return [frames.encode(m.Reply(message.id), encode_body(list(self.rows.values())))]
         return [self._run(message, body)] if isinstance(message, m.Request) else []

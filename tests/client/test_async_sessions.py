@@ -105,7 +105,7 @@ def test_it_can_be_awaited_and_attached_to(play: Play, broker: ScriptedBroker) -
 
 
 @pytest.mark.slow
-def test_it_is_renewed_while_it_is_wanted(play: Play, broker: ScriptedBroker) -> None:
+def test_it_is_renewed_while_it_is_wanted(play: Play, broker: ScriptedBroker, house: House) -> None:
     async def scene(client: AsyncClient) -> None:
         async with client.session("neural", ttl=0.15), client.session("neural", ttl=0.15, keep_alive=True) as session:
             await until(lambda: len(said(broker, "renew")) >= 3)
@@ -113,6 +113,12 @@ def test_it_is_renewed_while_it_is_wanted(play: Play, broker: ScriptedBroker) ->
         count = len(said(broker, "renew"))
         await anyio.sleep(0.12)
         assert len(said(broker, "renew")) == count
+        async with client.session("neural", ttl=0.03, keep_alive=True):
+            await until(lambda: len(said(broker, "renew")) >= count + 2)
+            house.silent = True
+            count = len(said(broker, "renew"))
+            await anyio.sleep(0.1)
+            assert len(said(broker, "renew")) <= count + 1
 
     play(scene)
 

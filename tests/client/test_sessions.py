@@ -26,7 +26,14 @@ from maitred.client.errors import (
     SessionPoolMismatch,
     Unavailable,
 )
+from maitred.client.exchange import Exchange
+from maitred.client.lease import Lease
+from maitred.client.opening import Wanted
+from maitred.protocol import frames
 from maitred.protocol import messages as m
+from maitred.protocol.body import encode_body
+from maitred.protocol.client import ClientConnection, Replied
+from maitred.protocol.joined import SessionEndedEvent
 
 WITHIN_S = 5.0
 Make = Callable[..., ScriptedBroker]
@@ -271,6 +278,30 @@ def test_a_session_that_has_ended_is_not_renewed(client: Client, broker: Scripte
             session.renew()
 
 
+def test_one_renewal_is_under_way_at_a_time(client: Client, broker: ScriptedBroker, house: House) -> None:
+    with client.session("neural", ttl=0.03, keep_alive=True):
+        broker.wait(lambda: len(said(broker, "renew")) >= 2)
+        house.silent = True
+        count = len(said(broker, "renew"))
+        time.sleep(0.1)
+        assert len(said(broker, "renew")) <= count + 1
+
+
+@pytest.mark.slow
+def test_renewing_outlives_a_broker_that_is_away(make_broker: Make, house: House) -> None:
+    first = make_broker(house.answers)
+    with Client(first.clients, connect_timeout=0.3) as client, client.session("neural", ttl=0.15, keep_alive=True):
+        first.wait(lambda: said(first, "renew"))
+        first.close()
+        time.sleep(1.0)
+        second = ScriptedBroker(first.clients, house.answers)
+        try:
+            second.wait(lambda: said(second, "attach") and len(said(second, "renew")) >= 2)
+        finally:
+            client.close()
+            second.close()
+
+
 # --- its end ---
 
 
@@ -353,6 +384,35 @@ def test_two_objects_of_one_session_are_both_told(client: Client, broker: Script
         assert told[0] is not told[1]
 
 
+def test_an_end_that_comes_amid_closing_is_no_loss() -> None:
+    told: list[MaitredError] = []
+    lease = Lease(Wanted("neural", None, None, None, False, None, None), told.append)
+    lease.closed = True
+    lease.hear(SessionEndedEvent(1, "expired", SessionNotFound("gone")))
+    assert lease.lost is None
+    assert not told
+
+
+@pytest.mark.parametrize("garbage", [b"\xc1", *encode_body([1]), *encode_body({"epoch": None})])
+def test_a_row_that_says_nothing_is_a_yes(garbage: bytes) -> None:
+    lease = Lease(Wanted("neural", 60, None, None, False, None, None))
+    lease.hear(Replied(1, [garbage]))
+    assert (lease.joined, lease.pool, lease.ttl, lease.epoch) == (True, "neural", 60, 0)
+
+
+def test_nobody_is_waited_for_after_the_end() -> None:
+    connection = ClientConnection(b"c" * 16, "tcp://here")
+    connection.start(0.0)
+    exchange, told = Exchange(connection), list[object]()
+    exchange.receive(frames.encode(m.Welcome(b"e" * 16, 1.0, 3, 1000)), 0.0)
+    exchange.join(m.Open(1, b"s" * 16, "neural"), [b"\x80"], told.append, 0.0)
+    exchange.receive(frames.encode(m.Reply(1), [b"\x80"]), 0.0)
+    assert exchange.waiting
+    exchange.receive(frames.encode(m.SessionEnded(b"s" * 16, "expired"), [b"\x80"]), 0.0)
+    assert [type(event) for event in told] == [Replied, SessionEndedEvent]
+    assert not exchange.waiting
+
+
 # --- moving ---
 
 
@@ -377,6 +437,17 @@ def test_a_call_that_ran_elsewhere_is_told(client: Client, house: House) -> None
         assert session.epoch == 1
         session.execute("echo")
         assert not session.elsewhere
+
+
+def test_a_worker_that_is_busy_says_nothing_of_its_pool(broker: ScriptedBroker, house: House) -> None:
+    with Client(broker.clients, throttle=1.0) as client, client.session("neural", affinity="fail_fast") as session:
+        house.errors[bytes.fromhex(session.id)] = ("resource_exhausted", {"reason": "session_busy"})
+        for _ in range(20):
+            with pytest.raises(PoolSaturated) as caught:
+                session.execute("echo")
+            assert caught.value.reason == "session_busy"
+        assert len(broker.requests) == 20
+        house.errors.clear()
 
 
 # --- brokers come and go ---
