@@ -12,6 +12,8 @@ from maitred.broker.core.dispatch import Dispatcher
 from maitred.broker.core.model import Client, Request
 from maitred.broker.core.places import Places
 from maitred.broker.core.pool import Pool
+from maitred.broker.core.refusals import refuse_unknown_pool
+from maitred.broker.core.sessions import Sessions
 from maitred.broker.core.state import State
 from maitred.broker.core.words import nearest
 from maitred.protocol import limits, messages
@@ -32,9 +34,10 @@ come back, a few who do would else find their place taken by a newcomer."""
 class Admission:
     """The way in."""
 
-    def __init__(self, state: State, dispatcher: Dispatcher) -> None:
+    def __init__(self, state: State, dispatcher: Dispatcher, sessions: Sessions) -> None:
         self._state = state
         self._dispatcher = dispatcher
+        self._sessions = sessions
 
     def admit(self, client: Client, message: messages.Request, body: Sequence[Any], now: float) -> None:
         """Accept a request and dispatch what can be, or refuse it."""
@@ -48,6 +51,13 @@ class Admission:
         size = len(body[0]) if len(body) == 1 else sum(len(frame) for frame in body)
         if not self._is_served(client, message, size, body, pool):
             return
+        session = None
+        if message.session is not None:
+            session = self._sessions.bind(client, message, pool, now)
+            if session is None:
+                return
+            if self._sessions.goes_elsewhere(message, session):
+                session = None
         timeout = pool.settings.timeout_s if message.timeout is None else message.timeout
         if message.due and client.same_clock:
             timeout = min(timeout, max(message.due - self._state.settings.clock_ahead_s - now, 0.0))
@@ -66,6 +76,7 @@ class Admission:
         request.window = message.window
         request.idempotent = message.idempotent
         request.attempts = message.attempts or pool.settings.max_attempts
+        request.session = session
         enter(self._state, client, request)
         if identity.retries < MAX_RETRIES:
             identity.retries += RETRY_SHARE
@@ -76,7 +87,12 @@ class Admission:
     # --- whether it is served at all ---
 
     def _find_pool(self, client: Client, message: messages.Request) -> Pool | None:
-        name = message.pool if message.pool is not None else self._state.settings.route(message.command)
+        name = message.pool
+        if name is None and message.session is not None:
+            session = self._state.sessions.get(message.session)
+            name = session.pool.name if session is not None and session.pool is not None else None
+        if name is None:
+            name = self._state.settings.route(message.command)
         pool = self._state.pools.get(name) if name is not None else None
         if pool is None:
             asked = f"no pool {name!r}" if name is not None else f"no route for the command {message.command!r}"
@@ -139,6 +155,7 @@ class Admission:
         state = self._state
         return (
             not pool.queue
+            and not pool.parked
             and pool.held + 1 < pool.busy_from
             and pool.size + size < pool.size_from
             and state.size + size < state.settings.max_queued_bytes
@@ -160,7 +177,7 @@ class Admission:
         if not self._may_have_place(pool.outside, client, message.ticket, room, pool, now):
             self._send_away(client, message, pool, reason, pool.outside, room, now)
             return False
-        if pool.queue:
+        if pool.queue and message.session is None:
             room = self._room_in_time(client, message, pool, timeout)
             if room is not None and not self._may_have_place(pool.late, client, message.ticket, room, pool, now):
                 self._send_away(client, message, pool, "expected_wait", pool.late, room, now)
@@ -221,14 +238,14 @@ class Admission:
     def _refuse(
         self, client: Client, message: messages.Request, pool: Pool, reason: str, text: str, more: dict[str, Any]
     ) -> None:
-        details = {"pool": pool.name, "queued": len(pool.queue), "reason": reason} | more
+        details = {"pool": pool.name, "queued": pool.queued, "reason": reason} | more
         self._state.refuse(client.peer, message.id, Code.RESOURCE_EXHAUSTED, text, details, pool.level)
-        self._state.note("pool.saturated", pool=pool.name, reason=reason, queued=len(pool.queue))
+        self._state.note("pool.saturated", pool=pool.name, reason=reason, queued=pool.queued)
 
 
 _SENTENCES: dict[str, Callable[[State, Pool], str]] = {
     "queue_full": lambda _, pool: (
-        f"pool {pool.name!r} is full: {len(pool.queue)} queued, {pool.held} with workers, "
+        f"pool {pool.name!r} is full: {pool.queued} queued, {pool.held} with workers, "
         f"room for {pool.settings.max_queue}"
     ),
     "queue_bytes": lambda _, pool: (
@@ -242,11 +259,3 @@ _SENTENCES: dict[str, Callable[[State, Pool], str]] = {
         f"{pool.completions.rate or 0.0:.3g} are done in a second"
     ),
 }
-
-
-def refuse_unknown_pool(state: State, client: Client, request_id: int, name: str | None, asked: str) -> None:
-    """Say which pools there are."""
-    pools = sorted(state.pools)
-    text = f"{asked}; there are: {', '.join(pools) or 'none'}"
-    details = {"pool": name, "pools": pools, "nearest": nearest(name or "", pools)}
-    state.refuse(client.peer, request_id, Code.UNKNOWN_POOL, text, details)

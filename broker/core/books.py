@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from maitred.broker.core.line import Line
 from maitred.broker.core.model import Client, Key, Request, Worker
 from maitred.broker.core.pool import Pool
 from maitred.broker.core.pressure import level_of
+from maitred.broker.core.queue import Queue
+from maitred.broker.core.session import Session
 from maitred.broker.core.state import State
 from maitred.protocol import messages
 from maitred.protocol.messages import LEVELS
@@ -18,6 +21,76 @@ def enter(state: State, client: Client, request: Request) -> None:
     request.identity.in_flight += 1
     request.pool.size += request.size
     state.size += request.size
+
+
+def park(request: Request) -> None:
+    """It waits for its session's owner, behind those of the session that came before."""
+    session = request.session
+    assert session is not None
+    if session.lines is None:
+        session.lines = Line()
+    session.lines.push(request)
+    request.pool.parked += 1
+
+
+def unqueue(state: State, request: Request) -> None:
+    """Take it out of where it waits."""
+    session, pool = request.session, request.pool
+    if session is None:
+        pool.queue.remove(request)
+        return
+    pool.parked -= 1
+    if session.current is request:
+        _leave_owners_queue(session, request)
+        session.current = None
+        state.freed.append(session)
+    else:
+        assert session.lines is not None
+        session.lines.remove(request)
+
+
+def call_up(session: Session, owner: Worker) -> None:
+    """The session's next request gets its turn at the owner's."""
+    assert session.lines is not None
+    request = session.current = session.lines.first()
+    session.lines.remove(request)
+    if owner.queue is None:
+        owner.queue = Queue()
+    owner.queue.push(request)
+    request.pool.owing[owner] = None
+
+
+def send_back(session: Session) -> None:
+    """The request whose turn it was waits again: its session has no owner now. It was with none, or has left it."""
+    request = session.current
+    assert request is not None
+    if request in (session.worker.queue or () if session.worker else ()):
+        _leave_owners_queue(session, request)
+    else:
+        request.pool.parked += 1
+    if session.lines is None:
+        session.lines = Line()
+    session.lines.give_back(request)
+    session.current = None
+
+
+def _leave_owners_queue(session: Session, request: Request) -> None:
+    owner = session.worker
+    assert owner is not None
+    assert owner.queue is not None
+    owner.queue.remove(request)
+    if not owner.queue:
+        del request.pool.owing[owner]
+
+
+def take_owned(pool: Pool, owner: Worker) -> Request:
+    """Take the next request out of an owner's queue, to be handed over to it."""
+    assert owner.queue is not None
+    request = owner.queue.pop()
+    if not owner.queue:
+        del pool.owing[owner]
+    pool.parked -= 1
+    return request
 
 
 def enter_worker(request: Request, worker: Worker, expected_s: float, now: float) -> None:
@@ -59,21 +132,29 @@ def close(state: State, request: Request) -> None:
     party = state.parties.get(request.peer)
     if isinstance(party, Client):
         party.waiting.pop(request.key[1], None)
+    if request.session is not None:
+        _free(state, request.session, request)
+
+
+def _free(state: State, session: Session, request: Request) -> None:
+    if session.current is request:
+        session.current = None
+        state.freed.append(session)
 
 
 def abandon(state: State, request: Request) -> Worker:
     """Close one whose worker is not done with it: there it still takes its slot."""
-    worker, batch = request.worker, request.batch
+    worker, batch, session = request.worker, request.batch, request.session
     assert worker is not None
-    request.batch = None  # it stays in its batch
+    request.batch = request.session = None  # it stays in its batch, and keeps its session's turn
     close(state, request)
-    request.batch = batch
+    request.batch, request.session = batch, session
     request.body = ()
     worker.abandoned[request.key] = request
     return worker
 
 
-def forget_abandoned(worker: Worker, key: Key) -> bool:
+def forget_abandoned(state: State, worker: Worker, key: Key) -> bool:
     """The worker is done with one that was abandoned; False where it is none."""
     if key not in worker.abandoned:
         return False
@@ -81,6 +162,8 @@ def forget_abandoned(worker: Worker, key: Key) -> bool:
     worker.stuck.pop(key, None)
     if request is not None:
         _leave_batch(worker, request)
+        if request.session is not None:
+            _free(state, request.session, request)
     return True
 
 
@@ -101,7 +184,7 @@ def judge(state: State, pool: Pool, now: float, *, refused: bool = False) -> Non
         return
     pool.level = level
     pool.level_since = now
-    state.note("pool.pressure", pool=pool.name, level=LEVELS[level], queued=len(pool.queue))
+    state.note("pool.pressure", pool=pool.name, level=LEVELS[level], queued=pool.queued)
     for peer, request_id in pool.watchers:
         state.send(peer, pressure(pool, request_id))
 
@@ -111,4 +194,4 @@ def pressure(pool: Pool, request_id: int) -> messages.Pressure:
     rate = pool.completions.rate
     short = pool.load + pool.outside.expected + 1 - pool.settings.max_queue
     wait = short / rate if rate and short > 0 else None
-    return messages.Pressure(request_id, pool.name, pool.level, len(pool.queue), pool.settings.max_queue, wait)
+    return messages.Pressure(request_id, pool.name, pool.level, pool.queued, pool.settings.max_queue, wait)

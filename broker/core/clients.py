@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from maitred.broker.core.admission import MAX_RETRIES, Admission, refuse_unknown_pool
+from maitred.broker.core.admission import MAX_RETRIES, Admission
 from maitred.broker.core.books import pressure
 from maitred.broker.core.effects import Peer
 from maitred.broker.core.endings import Endings
 from maitred.broker.core.model import Client, Identity
 from maitred.broker.core.operations import operate
+from maitred.broker.core.refusals import refuse_unknown_pool
 from maitred.broker.core.requests import Requests
+from maitred.broker.core.sessions import Sessions
 from maitred.broker.core.state import State
 from maitred.broker.core.tables import TABLES
 from maitred.broker.core.workers import Workers
@@ -27,9 +29,16 @@ class Clients:
     """The verbs of a client's connection."""
 
     def __init__(
-        self, state: State, admission: Admission, requests: Requests, endings: Endings, workers: Workers
+        self,
+        state: State,
+        admission: Admission,
+        requests: Requests,
+        endings: Endings,
+        sessions: Sessions,
+        workers: Workers,
     ) -> None:
         self._state = state
+        self._sessions = sessions
         self._admission = admission
         self._requests = requests
         self._endings = endings
@@ -75,6 +84,10 @@ class Clients:
                 self._answer(client, message, now)
             case messages.Watch():
                 self._watch(client, message)
+            case messages.Open():
+                self._sessions.open(client, message, body, now)
+            case messages.Session():
+                self._sessions.do(client, message, now)
             case messages.Operate():
                 operate(self._state, self._endings, client, message, now)
             case messages.Bye():
@@ -119,6 +132,7 @@ class Clients:
         self._state.clients -= 1
         for request_id, pool in client.watches.items():
             del pool.watchers[client.peer, request_id]
+        self._sessions.silence(client)
         waiting = list(client.waiting.values())
         for request in waiting:
             self._endings.give_up(request, now)
@@ -134,7 +148,9 @@ class Clients:
         for party in list(self._state.parties.values()):
             if isinstance(party, Client):
                 silent = now - party.heard_at
-                if silent > (it.client_silence_s if party.waiting or party.watches else it.idle_client_s):
+                if silent > (
+                    it.client_silence_s if party.waiting or party.watches or party.sessions else it.idle_client_s
+                ):
                     self.lose(party, f"silent for {silent:.0f} s", now)
 
     def forgive(self, now: float) -> None:

@@ -5,11 +5,12 @@ enqueue → dispatch → hand over          look → recall → returned → dis
 
 from __future__ import annotations
 
-from maitred.broker.core.books import enter_worker, leave_worker
+from maitred.broker.core.books import enter_worker, leave_worker, park, send_back, take_owned, unqueue
 from maitred.broker.core.endings import Endings
 from maitred.broker.core.model import Batch, Request, Worker
 from maitred.broker.core.pool import Pool
 from maitred.broker.core.prefetch import LOOK_INTERVAL_S, UNKNOWN_S
+from maitred.broker.core.queue import AGEING_S
 from maitred.broker.core.state import State
 from maitred.protocol import limits, messages
 
@@ -24,6 +25,12 @@ class Dispatcher:
     def enqueue(self, request: Request, now: float) -> None:
         """A request was accepted: to a worker at once where nothing waits, else into the queue."""
         pool = request.pool
+        session = request.session
+        if session is not None:
+            park(request)
+            if session.current is None:
+                self._state.freed.append(session)
+            return
         if pool.queue or not self._hand_over_at_once(request, now):
             pool.queue.push(request)
             self.dispatch(pool, now)
@@ -44,7 +51,30 @@ class Dispatcher:
         return True
 
     def dispatch(self, pool: Pool, now: float) -> None:
-        """Give waiting requests to the least loaded workers while there are both."""
+        """Give waiting requests to the least loaded workers while there are both, and those of sessions to their owners."""
+        if pool.owing:
+            self._dispatch_owned(pool, now, stand_back=True)
+        self._dispatch_free(pool, now)
+        if pool.owing:
+            self._dispatch_owned(pool, now, stand_back=False)
+
+    def _dispatch_owned(self, pool: Pool, now: float, *, stand_back: bool) -> None:
+        """Requests of sessions, which only their owner may run; `stand_back` where others that may have it came before."""
+        for owner in list(pool.owing):
+            while owner.queue:
+                request = owner.queue.first()
+                expected_s = pool.service_times.expected(request.command)
+                if not owner.has_room(owner.load) or not owner.may_take(expected_s):
+                    break
+                if stand_back and pool.queue and _came_before(pool.queue.first(), request):
+                    break
+                if request.deadline <= now:
+                    unqueue(self._state, request)
+                    self._endings.expire_queued(request)
+                else:
+                    self._hand_over(take_owned(pool, owner), owner, expected_s, now)
+
+    def _dispatch_free(self, pool: Pool, now: float) -> None:
         queue, ready = pool.queue, pool.ready
         while queue and (worker := ready.least()) is not None:
             request = queue.first()
@@ -76,8 +106,9 @@ class Dispatcher:
         left = min(request.deadline - now, limits.MAX_TIMEOUT_S)
         due = request.deadline + state.settings.clock_ahead_s if worker.same_clock else 0.0
         order = messages.Dispatch(
-            client_id, request_id, request.attempt, request.command, left, request.window, due, more
-        )
+            client_id, request_id, request.attempt, request.command, left, request.window, due, more,
+            None if request.session is None else request.session.id,
+        )  # fmt: skip
         state.send(worker.peer, order, request.body)
 
     # --- batches ---
@@ -139,7 +170,7 @@ class Dispatcher:
             if unit in running:
                 worker.expected_s += UNKNOWN_S - request.expected_s
                 request.expected_s = UNKNOWN_S
-            elif not request.recalled and len(worker.pool.workers) > 1:
+            elif not request.recalled and request.session is None and len(worker.pool.workers) > 1:
                 self.recall(worker, request)
 
     def recall(self, worker: Worker, request: Request) -> None:
@@ -167,8 +198,18 @@ class Dispatcher:
         if request.cancelled:
             self._endings.end_cancelled(request, "removed")
             return
+        if request.session is None:
+            leave_worker(request)
+            request.pool.queue.give_back(request)
+        else:
+            self.take_back(request)
+            self._state.freed.append(request.session)
+
+    def take_back(self, request: Request) -> None:
+        """The same of a session's request: it has its turn again once the session has an owner."""
+        assert request.session is not None
         leave_worker(request)
-        request.pool.queue.give_back(request)
+        send_back(request.session)
 
     def retry_or_fail(self, request: Request, certificate: messages.Certificate) -> None:
         """Its worker died on it: run it again where that is allowed, else say so to the caller."""
@@ -178,3 +219,8 @@ class Dispatcher:
             request.attempt += 1
         else:
             self._endings.lose(request, certificate)
+
+
+def _came_before(one: Request, other: Request) -> bool:
+    """Whether one would be served before the other, if they stood in one queue."""
+    return one.received_at - one.priority * AGEING_S < other.received_at - other.priority * AGEING_S

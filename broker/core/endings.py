@@ -6,9 +6,11 @@ client is gone. What runs is told to stop; what does not stop in time is killed 
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
-from maitred.broker.core.books import abandon, close
+from maitred.broker.core.books import abandon, close, unqueue
 from maitred.broker.core.model import Request, Worker
 from maitred.broker.core.state import State
 from maitred.broker.core.stop import Stop
@@ -40,7 +42,7 @@ class Endings:
     def expire(self, request: Request, now: float) -> None:
         """The deadline passed: never begun where it is queued; told to stop, and answered, where it runs."""
         if request.worker is None:
-            request.pool.queue.remove(request)
+            unqueue(self._state, request)
             self.expire_queued(request)
             return
         self._abandon(request, "deadline", now)
@@ -70,7 +72,7 @@ class Endings:
     def cancel(self, request: Request, reason: str, now: float) -> None:
         """Its client, or an operator, wants it to stop. A running function is told; its own answer closes the request."""
         if request.worker is None:
-            request.pool.queue.remove(request)
+            unqueue(self._state, request)
             self.end_cancelled(request, "removed")
         elif not request.cancelled:
             request.cancelled = reason
@@ -84,7 +86,7 @@ class Endings:
     def give_up(self, request: Request, now: float) -> None:
         """The client is gone: nobody is left to answer."""
         if request.worker is None:
-            request.pool.queue.remove(request)
+            unqueue(self._state, request)
             close(self._state, request)
         else:
             self._abandon(request, "client_lost", now)
@@ -92,11 +94,17 @@ class Endings:
     def fail_unavailable(self, request: Request, reason: str, text: str, now: float) -> None:
         """Answer `unavailable` for a request that was not begun, or that the broker cannot wait for."""
         if request.worker is None:
-            request.pool.queue.remove(request)
+            unqueue(self._state, request)
             close(self._state, request)
         else:
             self._abandon(request, "draining", now)
         self._state.fail(request, Code.UNAVAILABLE, text, {"pool": request.pool.name, "reason": reason})
+
+    def fail_waiting(self, request: Request, code: Code, text: str, details: dict[str, Any]) -> None:
+        """Answer one that waits, and that will not be served, with an error."""
+        unqueue(self._state, request)
+        close(self._state, request)
+        self._state.fail(request, code, text, details)
 
     def _answer_cancelled(self, request: Request, outcome: str) -> None:
         text = f"{request.command!r} {ENDINGS[outcome]}"

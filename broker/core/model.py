@@ -16,6 +16,8 @@ from maitred.protocol.messages import NORMAL, CommandInfo
 
 if TYPE_CHECKING:
     from maitred.broker.core.pool import Pool
+    from maitred.broker.core.queue import Queue
+    from maitred.broker.core.session import Session
 
 Key = tuple[bytes, int]
 """(client id, request id)."""
@@ -55,6 +57,7 @@ class Request:
         "priority",
         "recalled",
         "received_at",
+        "session",
         "size",
         "window",
         "worker",
@@ -85,19 +88,32 @@ class Request:
         self.cancelled = ""  # why it was told to stop while it ran, while its client still waits
         self.worker: Worker | None = None
         self.batch: Batch | None = None
+        self.session: Session | None = None
 
 
 class Identity:
     """One client process, by the id that it drew: what is shared by all its connections."""
 
-    __slots__ = ("connections", "id", "in_flight", "max_in_flight", "name", "retries", "weight")
+    __slots__ = (
+        "connections",
+        "id",
+        "in_flight",
+        "max_in_flight",
+        "max_sessions",
+        "name",
+        "retries",
+        "sessions",
+        "weight",
+    )
 
     def __init__(self, client_id: bytes, name: str, settings: ClientSettings, retries: float) -> None:
         self.id = client_id
         self.name = name
         self.weight = settings.weight
         self.max_in_flight = settings.max_in_flight
+        self.max_sessions = settings.max_sessions
         self.in_flight = 0
+        self.sessions = 0
         self.retries = retries
         self.connections = 0
 
@@ -105,7 +121,7 @@ class Identity:
 class Client:
     """One connection of a client process, and what it waits for."""
 
-    __slots__ = ("heard_at", "id", "identity", "peer", "same_clock", "software", "waiting", "watches")
+    __slots__ = ("heard_at", "id", "identity", "peer", "same_clock", "sessions", "software", "waiting", "watches")
 
     def __init__(self, peer: Peer, identity: Identity, software: str, now: float) -> None:
         self.peer = peer
@@ -116,6 +132,7 @@ class Client:
         self.heard_at = now
         self.waiting: dict[int, Request] = {}
         self.watches: dict[int, Pool] = {}
+        self.sessions: dict[bytes, Session] = {}  # whose end it is told of
 
 
 class Worker:
@@ -136,11 +153,13 @@ class Worker:
         "pid",
         "pool",
         "prefetch",
+        "queue",
         "registered_at",
         "round_trip_s",
         "rss",
         "same_clock",
         "served",
+        "sessions",
         "slots",
         "stuck",
         "surplus",
@@ -175,6 +194,9 @@ class Worker:
         self.cpu = 0.0
         self.served = 0
         self.same_clock = False
+        self.sessions: dict[bytes, Session] = {}
+        self.queue: Queue | None = None
+        """Requests of its sessions whose turn it is; None where it never had one."""
 
     @property
     def load(self) -> int:
@@ -188,7 +210,9 @@ class Worker:
 
     def has_room(self, load: int) -> bool:
         """The same, with so many slots taken."""
-        return load < self.slots + self.prefetch and not (self.draining or self.suspect or self.stuck)
+        if self.draining or self.suspect or self.stuck:
+            return False
+        return load < (self.slots if self.queue else self.slots + self.prefetch)  # what may go nowhere else comes first
 
     def oldest(self) -> Key | None:
         """What it was given first and has not answered: what it runs, where it runs one at a time."""

@@ -10,6 +10,7 @@ from maitred.broker.core.places import Places
 from maitred.broker.core.prefetch import ServiceTimes
 from maitred.broker.core.pressure import HIGH_FROM
 from maitred.broker.core.queue import Queue
+from maitred.broker.core.session import Session
 from maitred.broker.core.settings import PoolSettings
 from maitred.protocol.messages import LEVEL_OK, Certificate, CommandInfo
 
@@ -25,16 +26,20 @@ class Pool:
         "degraded",
         "failed",
         "held",
+        "homeless",
         "last_batch",
         "last_death",
         "late",
         "level",
         "level_since",
         "outside",
+        "owing",
+        "parked",
         "queue",
         "ready",
         "refused",
         "service_times",
+        "sessions",
         "settings",
         "size",
         "size_from",
@@ -51,6 +56,13 @@ class Pool:
         self.queue = Queue()
         self.commands: dict[str, CommandInfo] = {}
         self.held = 0
+        self.parked = 0
+        """Requests of sessions that wait: for their owner, or for the one before them."""
+        self.owing: dict[Worker, None] = {}
+        """Workers with requests of their sessions in their own queues."""
+        self.sessions: dict[bytes, Session] = {}
+        self.homeless: dict[bytes, Session] = {}
+        """Those that no worker owns, the longest first."""
         self.size = 0
         self.completed = 0
         self.failed = 0
@@ -78,8 +90,13 @@ class Pool:
 
     @property
     def load(self) -> int:
-        """Requests that are queued or held: what `max_queue` bounds."""
-        return len(self.queue) + self.held
+        """Requests that wait or are held: what `max_queue` bounds."""
+        return len(self.queue) + self.parked + self.held
+
+    @property
+    def queued(self) -> int:
+        """Requests that wait."""
+        return len(self.queue) + self.parked
 
     @property
     def fill(self) -> float:

@@ -35,12 +35,14 @@ class Requests:
         request = worker.held.get(key)
         if request is not None and request.attempt == message.attempt:
             batch = request.batch
+            if request.session is not None:
+                request.session.served += 1
             close(self._state, request)
             if batch is not None and not batch.left:
                 pool.last_batch[request.command] = (batch.size, now)
             self._answer(request, worker, message, body, 1 if batch is None else batch.size, now)
             worker.served += 1
-        elif forget_abandoned(worker, key):
+        elif forget_abandoned(self._state, worker, key):
             worker.served += 1
         else:
             self._state.note("reply.unexpected", worker=worker.id.hex(), request=message.id)
@@ -62,7 +64,8 @@ class Requests:
         pool = request.pool
         if isinstance(message, messages.WorkerReply):
             pool.completed += 1
-            self._state.send(request.peer, messages.Reply(message.id, message.attempt, pool.level), body)
+            epoch = 0 if request.session is None else request.session.epoch
+            self._state.send(request.peer, messages.Reply(message.id, message.attempt, pool.level, epoch), body)
             if self._state.quarantine.entries:
                 self._state.quarantine.succeeded(request)
         else:
@@ -74,7 +77,7 @@ class Requests:
             if request.alone:
                 worker.round_trip_s = smooth_round_trip(worker.round_trip_s, took - message.ran)
             took = message.ran + worker.round_trip_s
-        pool.completions.completed(took / together, bool(pool.queue), now)
+        pool.completions.completed(took / together, pool.queued > 0, now)
 
     def grant(self, client: Client, message: messages.Grant) -> None:
         """The reader of a stream has room: tell the worker, or remember it for the dispatch."""

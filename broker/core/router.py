@@ -21,6 +21,8 @@ from maitred.broker.core.endings import Endings
 from maitred.broker.core.model import Agent, Batch, Client, Request, Worker
 from maitred.broker.core.pool import Pool
 from maitred.broker.core.requests import Requests
+from maitred.broker.core.session import Session
+from maitred.broker.core.sessions import Sessions
 from maitred.broker.core.settings import CoreSettings
 from maitred.broker.core.state import Control, State
 from maitred.broker.core.tables import TABLES
@@ -40,9 +42,10 @@ class BrokerCore:
         self._endings = Endings(self.state)
         self._dispatcher = Dispatcher(self.state, self._endings)
         self._requests = Requests(self.state, self._dispatcher)
-        self._workers = Workers(self.state, self._dispatcher)
-        admission = Admission(self.state, self._dispatcher)
-        self._clients = Clients(self.state, admission, self._requests, self._endings, self._workers)
+        self._sessions = Sessions(self.state, self._dispatcher, self._endings)
+        self._workers = Workers(self.state, self._dispatcher, self._sessions)
+        admission = Admission(self.state, self._dispatcher, self._sessions)
+        self._clients = Clients(self.state, admission, self._requests, self._endings, self._sessions, self._workers)
         self._sweep_at = now + settings.heartbeat_interval_s
         self._drain_by: float | None = None
         self._drained = False
@@ -59,7 +62,7 @@ class BrokerCore:
         except ProtocolError as error:
             self.state.note("protocol.error", side=peer.side.name.lower(), reason=error.message)
             self.state.refuse(peer, -1, Code.PROTOCOL_ERROR, error.message[:1024])
-        return self._effects()
+        return self._effects(now)
 
     def tick(self, now: float) -> list[Effect]:
         """Do what is due. To be called at `next_deadline`, or whenever."""
@@ -67,6 +70,8 @@ class BrokerCore:
             self._endings.expire(request, now)
         for stop in self.state.stops.due(now):
             self._endings.insist(stop, now)
+        for session in self.state.lives.due(now):
+            self._sessions.expire(session, now)
         if now >= self._sweep_at:
             self._sweep(now)
         if self._drain_by is not None and now >= self._drain_by:
@@ -80,7 +85,7 @@ class BrokerCore:
             self._dispatcher.dispatch(pool, now)
             if pool.level:
                 judge(self.state, pool, now)
-        return self._effects()
+        return self._effects(now)
 
     def next_deadline(self) -> float:
         """When `tick` has something to do, at the latest."""
@@ -90,6 +95,9 @@ class BrokerCore:
         if due is not None and due < wake:
             wake = due
         due = state.stops.next()
+        if due is not None and due < wake:
+            wake = due
+        due = state.lives.next()
         if due is not None and due < wake:
             wake = due
         if state.stacked:
@@ -109,14 +117,14 @@ class BrokerCore:
                 self._workers.lose_agent(agent)
             case None:
                 pass
-        return self._effects()
+        return self._effects(now)
 
     def hung_up(self, peer: Peer, now: float) -> list[Effect]:
         """A client's connection has ended. Workers and agents are told of by agents, or by silence."""
         party = self.state.parties.get(peer)
         if isinstance(party, Client):
             self._clients.lose(party, "its connection has ended", now)
-        return self._effects()
+        return self._effects(now)
 
     def drain(self, now: float) -> list[Effect]:
         """Admit nothing more; answer `unavailable` to what will not get done in time, wait for the rest."""
@@ -128,10 +136,13 @@ class BrokerCore:
             slots = sum(worker.slots for worker in pool.workers.values() if not worker.suspect)
             mean_s = pool.completions.mean_s
             fits = int(slots * budget / mean_s) - pool.held if mean_s else 0
-            for place, request in enumerate(list(pool.queue)):
+            parked = [
+                request for session in pool.sessions.values() for request in session.requests if not request.worker
+            ]
+            for place, request in enumerate([*pool.queue, *parked]):
                 if place >= max(fits, 0):
                     self._endings.fail_unavailable(request, "draining", "the broker is shutting down", now)
-        return self._effects()
+        return self._effects(now)
 
     def table(self, what: str, now: float) -> Any:
         """What QUERY would be told: rows of "pools" or "workers", or the map "broker"."""
@@ -191,6 +202,12 @@ class BrokerCore:
                 self._requests.relay(worker, message, body)
             case messages.Returned():
                 self._dispatcher.returned(worker, message, now)
+            case messages.Snapshot():
+                self._sessions.keep(worker, message, body)
+            case messages.SessionHeld():
+                self._sessions.held(worker, message, body, now)
+            case messages.SessionFailed():
+                self._sessions.fail(worker, message, now)
             case messages.Beat():
                 self._workers.beat(worker, peer, message)
             case messages.Heartbeat():
@@ -230,8 +247,10 @@ class BrokerCore:
         self._clients.sweep(now)
         self._sweep_at = now + interval
 
-    def _effects(self) -> list[Effect]:
+    def _effects(self, now: float) -> list[Effect]:
         state = self.state
+        if state.freed:
+            self._sessions.advance(now)
         if state.draining and not state.requests and not self._drained:
             self._drained = True
             state.out.append(Drained())
@@ -269,6 +288,11 @@ class BrokerCore:
         own = [request for request in state.requests.values() if request.pool is pool]
         held = [request for worker in pool.workers.values() for request in worker.held.values()]
         assert pool.held == len(held)
+        parked = [r for r in own if r.session is not None and r.worker is None]
+        assert pool.parked == len(parked)
+        assert set(pool.owing) == {worker for worker in pool.workers.values() if worker.queue}
+        for session in pool.sessions.values():
+            _check_session(state, pool, session)
         assert pool.load == len(own)
         assert pool.size == sum(request.size for request in own)
         assert pool.load <= pool.settings.max_queue
@@ -280,18 +304,49 @@ class BrokerCore:
             assert state.workers[worker.id] is worker
             assert state.parties[worker.peer] is worker
         least = pool.ready.least()
+        for owner in pool.owing:
+            assert owner.queue is not None
+            expected_s = pool.service_times.expected(owner.queue.first().command)
+            assert not (owner.ready and owner.may_take(expected_s)), "a session waits while its owner has room"
         if pool.queue and least is not None and state.hold_until == math.inf:
             expected_s = pool.service_times.expected(pool.queue.first().command)
             assert not least.may_take(expected_s), "work waits while a worker has room"
 
 
 def _check_place(request: Request) -> None:
-    if request.worker is None:
+    session = request.session
+    if request.worker is None and session is not None:
+        places = [session.current is request, session.lines is not None and request in session.lines]
+        assert places.count(True) == 1
+        assert not places[0] or (session.worker is not None and request in (session.worker.queue or ()))
+    elif request.worker is None:
         assert request in request.pool.queue
         assert request.batch is None
     else:
         assert request.worker.held[request.key] is request
         assert request not in request.pool.queue
+
+
+def _check_session(state: State, pool: Pool, session: Session) -> None:
+    assert state.sessions[session.id] is session
+    assert session.pool is pool
+    assert (session.id in pool.homeless) == (session.worker is None and not session.supposed and session.ended is None)
+    owner = session.worker
+    if owner is not None:
+        assert owner.sessions[session.id] is session
+        assert owner is state.workers[owner.id]
+        assert session.current is not None or not session.lines, "a session's turn was forgotten"
+    current = session.current
+    if current is not None:
+        there = [current in (owner.queue or ()) if owner else False]
+        there += [current.worker is not None and (current.worker is owner or session.ended is not None)]
+        there += [any(worker.abandoned.get(current.key) is current for worker in pool.workers.values())]
+        assert there.count(True) == 1
+    for peer in session.listeners:
+        party = state.parties[peer]
+        assert isinstance(party, Client)
+        assert party.sessions[session.id] is session
+    assert session.ended is None or not session.lines
 
 
 def _check_worker(worker: Worker) -> None:

@@ -23,6 +23,9 @@ class PoolSettings(Struct, frozen=True):
         kill_on_cancel: whether a caller's cancellation or deadline may end a process; None: where it runs one request
             at a time, so that no other request is hurt.
         quarantine_after: deaths in a row of which a request is refused.
+        session_ttl_s: of sessions whose opener names none.
+        max_sessions: bounds those that are open.
+        max_snapshot_bytes: of one session; a larger one is not kept, so that the session cannot move.
     """
 
     name: str
@@ -33,13 +36,23 @@ class PoolSettings(Struct, frozen=True):
     kill_grace_s: float = 2.0
     kill_on_cancel: bool | None = None
     quarantine_after: int = 3
+    session_ttl_s: float = 3600.0
+    max_sessions: int = 10_000
+    max_snapshot_bytes: int = 64 * 1024 * 1024
 
 
 class ClientSettings(Struct, frozen=True):
-    """What a client is given. `weight`: requests that it has served in its turn; `max_in_flight`: unanswered at a time."""
+    """What a client is given.
+
+    Attributes:
+        weight: requests that it has served in its turn.
+        max_in_flight: requests unanswered at a time.
+        max_sessions: sessions open at a time.
+    """
 
     weight: int = 1
     max_in_flight: int | None = None
+    max_sessions: int | None = None
 
 
 def _alike(_name: str) -> ClientSettings:

@@ -11,6 +11,7 @@ from maitred.broker.core.effects import Effect, Note, Peer, Send
 from maitred.broker.core.model import Agent, Client, Identity, Key, Request, Worker
 from maitred.broker.core.pool import Pool
 from maitred.broker.core.quarantine import Quarantine
+from maitred.broker.core.session import Session
 from maitred.broker.core.settings import CoreSettings
 from maitred.broker.core.stop import Stop
 from maitred.protocol import limits, messages
@@ -50,6 +51,11 @@ class State:
         self.deadlines: Deadlines[Request] = Deadlines()
         self.stops: Deadlines[Stop] = Deadlines()
         self.quarantine = Quarantine()
+        self.sessions: dict[bytes, Session] = {}
+        self.lives: Deadlines[Session] = Deadlines()
+        """When sessions may have run out: each reply moves that, which is found out when the old time comes."""
+        self.freed: list[Session] = []
+        """Sessions whose current request is done with: the next one's turn has come."""
         self.size = 0
         """Bytes of the arguments in `requests`."""
         self.admitted = 0

@@ -12,8 +12,12 @@ from maitred.broker.core.books import pressure
 from maitred.broker.core.model import Request, Worker
 from maitred.broker.core.operations import name_of
 from maitred.broker.core.pool import Pool
+from maitred.broker.core.session import Session
+from maitred.broker.core.sessions import row
 from maitred.broker.core.state import State
 from maitred.broker.core.words import describe
+from maitred.protocol.body import decode_body
+from maitred.protocol.errors import DecodeError
 from maitred.protocol.messages import LEVELS, PRIORITIES
 
 MAX_ROWS = 10_000
@@ -54,6 +58,19 @@ def quarantine(state: State, now: float) -> list[dict[str, Any]]:
     ]
 
 
+def sessions(state: State, now: float) -> list[dict[str, Any]]:
+    """One row a session, the oldest first, at most MAX_ROWS; metadata as the opener gave it."""
+    chosen = itertools.islice(state.sessions.values(), MAX_ROWS)
+    return [row(session, now) | {"metadata": _metadata(session)} for session in chosen if not session.supposed]
+
+
+def _metadata(session: Session) -> Any:
+    try:
+        return decode_body([session.metadata])
+    except DecodeError:
+        return None
+
+
 def broker(state: State, now: float) -> dict[str, Any]:
     """The broker itself."""
     return {
@@ -80,7 +97,7 @@ def _pool(pool: Pool, now: float) -> dict[str, Any]:
         "starting": len(pool.starting),
         "suspect": states.count("suspect"),
         "total": len(states),
-        "queued": len(pool.queue),
+        "queued": pool.queued,
         "max_queue": pool.settings.max_queue,
         "bytes": pool.size,
         "max_bytes": pool.settings.max_queue_bytes,
@@ -88,6 +105,8 @@ def _pool(pool: Pool, now: float) -> dict[str, Any]:
         "retry_after": pressure(pool, 0).retry_after,
         "rate": rate,
         "expected_wait": len(pool.queue) / rate if rate else None,
+        "sessions": len(pool.sessions),
+        "max_sessions": pool.settings.max_sessions,
         "waiting_outside": len(pool.outside) + len(pool.late),
         "places_kept": pool.outside.kept_word + pool.late.kept_word,
         "places_broken": pool.outside.broken + pool.late.broken,
@@ -145,6 +164,7 @@ def _worker(worker: Worker, now: float) -> dict[str, Any]:
         "request_age": now - current.dispatched_at if current else None,
         "age": now - worker.registered_at,
         "held": worker.load,
+        "sessions": len(worker.sessions),
         "prefetch": worker.prefetch,
         "slots": worker.slots,
     }
@@ -154,6 +174,7 @@ TABLES: Final[dict[str, Callable[[State, float], Any]]] = {
     "pools": pools,
     "workers": workers,
     "requests": requests,
+    "sessions": sessions,
     "quarantine": quarantine,
     "broker": broker,
 }

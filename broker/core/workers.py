@@ -11,6 +11,7 @@ from maitred.broker.core.dispatch import Dispatcher
 from maitred.broker.core.effects import Peer
 from maitred.broker.core.model import Agent, Key, Request, Starting, Worker
 from maitred.broker.core.pool import Pool
+from maitred.broker.core.sessions import Sessions
 from maitred.broker.core.state import Control, State
 from maitred.broker.core.words import describe
 from maitred.protocol import messages
@@ -20,9 +21,10 @@ from maitred.protocol.errors import Code
 class Workers:
     """The verbs of a worker and of an agent."""
 
-    def __init__(self, state: State, dispatcher: Dispatcher) -> None:
+    def __init__(self, state: State, dispatcher: Dispatcher, sessions: Sessions) -> None:
         self._state = state
         self._dispatcher = dispatcher
+        self._sessions = sessions
 
     # --- coming ---
 
@@ -50,6 +52,7 @@ class Workers:
         worker.heard_at = now
         self.welcome(peer)
         pool.ready.place(worker)
+        self._sessions.house(pool, now)
         self._dispatcher.dispatch(pool, now)
 
     def _enrol(self, peer: Peer, message: messages.Register, pool: Pool, now: float) -> Worker:
@@ -75,7 +78,7 @@ class Workers:
             if request.key not in holds:
                 self._dispatcher.retry_or_fail(request, certificate)
         for key in [key for key in worker.abandoned if key not in holds]:
-            forget_abandoned(worker, key)
+            forget_abandoned(self._state, worker, key)
         self._state.note("worker.reconnected", pool=worker.pool.name, worker=worker.id.hex())
 
     def _describe(self, worker: Worker, message: messages.Register) -> None:
@@ -179,10 +182,17 @@ class Workers:
 
     def leave(self, worker: Worker, now: float) -> None:
         """A worker goes in good order: what it was sent and did not begin may run elsewhere."""
-        for request in _in_order(worker):
-            self._dispatcher.requeue(request)
+        held = _in_order(worker)
         self._forget(worker)
+        certificate = messages.Certificate("drain", worker=worker.id.hex(), host=worker.host, pid=worker.pid)
+        self._sessions.bereave(worker, "drain", certificate, now)
+        for request in held:
+            if request.session is not None:
+                self._sessions.orphan(request, False, certificate)
+            else:
+                self._dispatcher.requeue(request)
         self._state.note("worker.left", pool=worker.pool.name, worker=worker.id.hex())
+        self._sessions.house(worker.pool, now)
         self._dispatcher.dispatch(worker.pool, now)
 
     def died(self, agent: Agent, message: messages.Died, now: float) -> None:
@@ -200,15 +210,21 @@ class Workers:
         """A worker is gone. What it had begun is retried or failed, what it had not begun just waits again."""
         held = _in_order(worker)
         self._forget(worker)
+        self._sessions.bereave(worker, "lost", certificate, now)
         for request in held:
-            if started is not None and request.key not in started:
-                self._dispatcher.requeue(request)
-            else:
+            begun = started is None or request.key in started
+            if begun:
                 self._blame(request, certificate, now)
+            if request.session is not None:
+                self._sessions.orphan(request, begun, certificate)
+            elif begun:
                 self._dispatcher.retry_or_fail(request, certificate)
+            else:
+                self._dispatcher.requeue(request)
         pool = worker.pool
         pool.last_death = certificate
         self._state.note("worker.died", pool=pool.name, worker=worker.id.hex(), cause=describe(certificate))
+        self._sessions.house(pool, now)
         self._dispatcher.dispatch(pool, now)
 
     def _blame(self, request: Request, certificate: messages.Certificate, now: float) -> None:
@@ -286,7 +302,7 @@ class Workers:
             if request is not None:
                 self._dispatcher.requeue(request)
             else:  # it ran out of time on its way
-                forget_abandoned(worker, (message.client, message.id))
+                forget_abandoned(self._state, worker, (message.client, message.id))
         agent = next((a for a in self._state.agents.values() if worker.id in a.workers), None)
         if agent is None:
             self.lose(worker, self._silent(worker), None, now)
