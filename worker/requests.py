@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from maitred.protocol import limits
-from maitred.protocol.errors import SessionNotFound
 from maitred.protocol.frames import Frames
 from maitred.protocol.limits import MAX_SLOTS
 from maitred.protocol.messages import CommandInfo, Dispatch, Welcome
@@ -117,7 +116,7 @@ class Requests:
         """Find the command and check the arguments; frames are the answer where that failed, or its session is not here."""
         session = run.order.session
         if session is not None and run.context.session is None:
-            return answers.failure(run.order, _not_owned(session))
+            return answers.failure(run.order, self.sessions.absence(session))
         try:
             return answers.read_request(self.service, run.order, body)
         except Exception as error:
@@ -136,11 +135,6 @@ class Requests:
             CommandInfo(c.name, c.idempotent, c.streams, max(1, c.batch), c.options.max_wait_s)
             for c in self.service.commands.values()
         ]
-
-
-def _not_owned(session: bytes) -> SessionNotFound:
-    """It has ended, or moved, while the request was on its way."""
-    return SessionNotFound(f"this worker has no session {session.hex()} (any more)", session=session.hex())
 
 
 def _room(options: WorkerOptions, service: Service) -> int:

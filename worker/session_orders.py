@@ -77,8 +77,9 @@ class SessionOrders:
         try:
             await self._begin(self._sessions.open(order, body, time.monotonic()), body)
         except _RAISED as error:
-            self._sessions.close(order.session)
-            await self._send(_failed(order, error))
+            text, details = describe_exception(error)
+            self._sessions.fail(order.session, text)
+            await self._send(encode(SessionFailed(order.session, order.epoch, text), encode_body(details)))
 
     async def close(self, order: SessionClose) -> None:
         """Own it no longer."""
@@ -183,8 +184,3 @@ class SessionOrders:
 async def _call(hook: Hook, *args: Any) -> Any:
     result = hook.function(*args)
     return await result if inspect.isawaitable(result) else result
-
-
-def _failed(order: SessionOpen, error: BaseException) -> Frames:
-    text, details = describe_exception(error)
-    return encode(SessionFailed(order.session, order.epoch, text), encode_body(details))

@@ -9,13 +9,16 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from maitred.protocol.body import decode_body
-from maitred.protocol.errors import DecodeError
+from maitred.protocol.errors import DecodeError, MaitredError, SessionLost, SessionNotFound
 from maitred.protocol.frames import Frames, encode
 from maitred.protocol.messages import SessionHeld, SessionOpen
 from maitred.worker.session import Session
 from maitred.worker.snapshots import Kept
 
 __all__ = ["Owned", "Sessions"]
+
+MAX_FAILED = 1024
+"""Sessions that could not be opened here and are remembered: requests of theirs may be on their way already."""
 
 
 class Owned:
@@ -55,6 +58,7 @@ class Sessions:
 
     def __init__(self) -> None:
         self._owned: dict[bytes, Owned] = {}
+        self._failed: dict[bytes, str] = {}
 
     def __len__(self) -> int:
         return len(self._owned)
@@ -68,6 +72,7 @@ class Sessions:
         Raises:
             DecodeError: its metadata are no map.
         """
+        self._failed.pop(order.session, None)
         metadata = _metadata(body)
         session = Session(order.session.hex(), metadata, epoch=order.epoch)
         owned = self._owned[order.session] = Owned(order, bytes(body[0]), session, now)
@@ -76,6 +81,21 @@ class Sessions:
     def find(self, session: bytes) -> Owned | None:
         """The session of that id, None where this process does not own it (any more)."""
         return self._owned.get(session)
+
+    def fail(self, session: bytes, text: str) -> None:
+        """It could not be opened, for this reason."""
+        self._owned.pop(session, None)
+        if len(self._failed) >= MAX_FAILED:
+            del self._failed[next(iter(self._failed))]
+        self._failed[session] = text
+
+    def absence(self, session: bytes) -> MaitredError:
+        """What a request of one that is not here is told: it ended or moved while that was on its way, or failed."""
+        name = session.hex()
+        if session in self._failed:
+            text = f"session {name} could not be opened: {self._failed[session]}"
+            return SessionLost(text, session=name, reason="failed")
+        return SessionNotFound(f"this worker has no session {name} (any more)", session=name)
 
     def close(self, session: bytes) -> Owned | None:
         """Own it no longer; returns it, where it was owned."""

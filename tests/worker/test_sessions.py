@@ -54,6 +54,17 @@ class TestTable:
             sessions.open(order(), body, 0.0)
         assert not len(sessions)
 
+    def test_failures_are_remembered_for_a_while(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("maitred.worker.sessions.MAX_FAILED", 2)
+        sessions = Sessions()
+        for n in range(3):
+            sessions.fail(bytes([n]) * 16, f"reason {n}")
+        codes = [str(sessions.absence(bytes([n]) * 16).code) for n in range(3)]
+        assert codes == ["session_not_found", "session_lost", "session_lost"]
+        sessions.open(order(bytes([2]) * 16), [b"\x80"], 0.0)
+        assert "reason 1" in sessions.absence(bytes([1]) * 16).message
+        assert sessions.absence(bytes([2]) * 16).code == "session_not_found"
+
     def test_one_that_is_not_here(self) -> None:
         sessions = Sessions()
         sessions.answered(ID, 1.0, well=True)

@@ -230,8 +230,10 @@ def test_what_cannot_be_opened_is_told_and_forgotten(case: Case, metadata: Any, 
         assert message == messages.SessionFailed(A, 3, raised)
         assert raised in details["traceback"]
         assert "test_sessions_in_loops" in details["traceback"]
-        broker.dispatch(1, "add", session=A)
-        assert broker.answers(1)[1][0] == "session_not_found"
+        broker.dispatch(1, "add", session=A)  # it was on its way
+        code, details, text = broker.answers(1)[1]
+        assert (code, details) == ("session_lost", {"session": A.hex(), "reason": "failed"})
+        assert raised in text
 
     run(loop, counting(is_async), script, slots=slots)
     assert [each[2] for each in seen("closed")] == (["failed"] if value else [])
