@@ -48,6 +48,7 @@ class TrioSessions:
         self._take = take
         self._line_up = line_up
         self._changed = trio.Event()
+        self._look_at = 0.0
 
     def obey(self, order: messages.SessionOpen | messages.SessionClose, body: Sequence[Any]) -> None:
         """Have an order of the broker wait for its turn."""
@@ -72,7 +73,8 @@ class TrioSessions:
             owned = self._orders.due_after(lane.session)
             if owned is not None:
                 await self._orders.keep(owned)
-            self._changed.set()  # something may be due later
+            if self._orders.next_deadline() < self._look_at:
+                self._changed.set()
         finally:
             if self._lanes.ran(lane):
                 self._line_up(lane)
@@ -101,9 +103,10 @@ class TrioSessions:
     async def keep_what_is_due(self) -> None:
         """Have states be taken when their time has come, for the life of the loop."""
         while True:
-            with trio.move_on_after(max(0.0, self._orders.next_deadline() - time.monotonic())):
-                await self._changed.wait()
             self._changed = trio.Event()
+            self._look_at = self._orders.next_deadline()
+            with trio.move_on_after(max(0.0, self._look_at - time.monotonic())):
+                await self._changed.wait()
             for owned in self._orders.due(time.monotonic()):
                 self._add(owned.order.session, partial(self._orders.keep, owned))
 

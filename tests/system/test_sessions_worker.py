@@ -9,10 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
 import pytest
 
-from maitred.client.errors import SessionLost, SessionNotFound
+from maitred.broker.core.settings import PoolSettings
+from maitred.broker.settings import BrokerSettings
+from maitred.cli.processes import start_broker
+from maitred.client.errors import SessionLost, SessionNotFound, Unavailable
 from maitred.testing import House, Pool, running
 
 APP = f"{Path(__file__).with_name('sessions_app.py')}:"
@@ -108,6 +112,41 @@ def test_one_that_cannot_be_opened(tmp_path: Path) -> None:
         execute(house.client.session("general", ttl=60, metadata={"raises": True}))
 
 
+def test_a_broker_that_is_killed_learns_them_back(tmp_path: Path) -> None:
+    """And what is known of their state: the process that has them is killed after it."""
+    settings = BrokerSettings(
+        clients="tcp://127.0.0.1:0",
+        workers="tcp://127.0.0.1:0",
+        pools=[PoolSettings("general")],
+        routing=[("*", "general")],
+        run_dir=str(tmp_path),
+        parent=os.getpid(),
+        log_level="error",
+    )
+    with running(Pool(f"{APP}kept", size=2)) as house:
+        settings = msgspec.structs.replace(settings, run_dir=str(Path(house.clients.removeprefix("ipc://")).parent))
+        sessions = [house.client.session("general", ttl=60) for _ in range(10)]
+        pids = [execute(session)[1] for session in sessions]
+        house.broker.kill()
+        house.broker.wait()
+        house.broker, _ = start_broker(settings)
+        for session, pid in zip(sessions, pids, strict=True):
+            assert until(lambda session=session: patient(session)) == [2, pid, 1]
+        until(lambda: all(row["snapshot_bytes"] for row in house.client.sessions()))
+        os.kill(pids[0], signal.SIGKILL)
+        for session, pid in zip(sessions, pids, strict=True):
+            n, _, epoch = until(lambda session=session: patient(session))
+            assert (n, epoch) == (3, 2 if pid == pids[0] else 1)
+
+
+def patient(session: Any) -> Any:
+    """Call it, or wait for a broker."""
+    try:
+        return execute(session)
+    except Unavailable:
+        return None
+
+
 def test_a_model_is_trained_on_and_moves() -> None:
     pytest.importorskip("sklearn")
     with running(neural=Pool("maitred.worker.adapters.neural:service", size=2, timeout_s=60)) as house:
@@ -116,14 +155,14 @@ def test_a_model_is_trained_on_and_moves() -> None:
         assert session.execute("train_model", args)["epochs_in_all"] == 2
         session.execute("train_model", {"epochs": 10})
         owner = owner_of(house, session)
-        until(lambda: house.client.sessions()[0].get("snapshot") or time.sleep(1.2) or True)  # once a second
         before = session.execute("predict", {"data": "iris"})
-        os.kill(owner, signal.SIGKILL)
-        after = until(lambda: session.execute("predict", {"data": "iris"}, timeout=30))
-        assert after == before
+        os.kill(owner, signal.SIGTERM)  # the state after the last request leaves first, though its second is not over
+        until(lambda: not psutil.pid_exists(owner))
+        assert session.execute("predict", {"data": "iris"}, timeout=30) == before
+        assert session.execute("train_model", {"epochs": 1}, timeout=30)["epochs_in_all"] == 13
         assert owner_of(house, session) != owner
 
 
 def owner_of(house: House, session: Any) -> int:
     (row,) = [each for each in house.client.sessions() if each["id"] == session.id]
-    return next(each["pid"] for each in house.client.workers() if each["id"] == row["worker"])
+    return row["pid"]
