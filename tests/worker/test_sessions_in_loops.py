@@ -284,6 +284,47 @@ def test_the_last_state_is_taken_when_the_interval_or_the_session_rests(
     assert len(seen("snapshot")) == 2
 
 
+def test_a_state_that_is_due_waits_for_the_request_that_changes_it() -> None:
+    def script(broker: Broker) -> None:
+        broker.open(A)
+        for n in (1, 2):
+            broker.dispatch(n, "add", session=A)
+        assert broker.answers(2) == {1: 1, 2: 2}  # the first one's state leaves at once, the second's is due in 50 ms
+        broker.dispatch(3, "add", {"hangs": True}, session=A)
+        began()
+        assert broker.is_silent(0.15)
+        released.set()
+        assert broker.answers(1) == {3: 3}
+        assert snapshot_of(broker) == (A, 1, 3, 3)
+
+    run("trio", counting(True, interval="50ms"), script, slots=4)
+
+
+def test_the_order_holds_where_all_is_taken_in_at_once(case: Case) -> None:
+    """After STRANGER what has arrived is taken before the worker says what it holds; it is done in the order it came."""
+    loop, is_async, slots = case
+    if (loop, slots) == ("trio", 1):
+        return  # nothing comes in while a plain function holds the loop
+
+    def script(broker: Broker) -> None:
+        broker.open(A)
+        broker.dispatch(1, "add", {"hangs": True}, session=A)
+        began()
+        broker.say_stranger()
+        broker.dispatch(2, "add", session=A)
+        broker.close(A)
+        broker.dispatch(3, "add", session=A)
+        broker.open(A, {"again": True}, epoch=2)
+        broker.dispatch(4, "add", session=A)
+        released.set()
+        answers = broker.answers(4)
+        assert [answers[n] for n in (1, 2, 4)] == [1, 2, 1]
+        assert answers[3][0] == "session_not_found"
+
+    run(loop, counting(is_async), script, slots=slots)
+    assert [each[1:] for each in seen("closed")] == [("0a", "closed", 2), ("0a", "drain", 1)]
+
+
 def test_a_broker_that_may_not_know_it_is_told(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     loop, is_async, slots = case
 

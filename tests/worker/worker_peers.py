@@ -211,9 +211,12 @@ class Broker:
     def stranger(self) -> None:
         """Have it register again, and wait for that."""
         self.register = None
-        self._send(self._requests, messages.Stranger())
+        self.say_stranger()
         while self.register is None:
             self._early.append(self.receive())  # it answers what it has, meanwhile
+
+    def say_stranger(self) -> None:
+        self._send(self._requests, messages.Stranger())
 
     def recall(self, number: int) -> None:
         """Have it give a request back, and wait for that."""
