@@ -22,15 +22,20 @@ Stream = Annotated[
 Priority = Annotated[Literal["low", "normal", "high"], typer.Option("--priority", help="Its turn in the pool's queue.")]
 Timeout = Annotated[str | None, typer.Option("--timeout", metavar="TIME", help="As 30s or 5min. Default: the pool's.")]
 
+Session = Annotated[
+    str | None, typer.Option("--session", metavar="ID", help="Run it in this session, on the worker that holds it.")
+]
+
 
 def call(
     context: typer.Context,
-    pool: Annotated[str, typer.Argument(help="The pool; - lets the broker choose by its routing table.")],
+    pool: Annotated[str, typer.Argument(help="The pool; - lets the broker choose, or the session.")],
     command: Annotated[str, typer.Argument(help="The command.")],
     args: Json = "{}",
     stream: Stream = False,
     timeout: Timeout = None,
     priority: Priority = "normal",
+    session: Session = None,
 ) -> None:
     """Run one command and print its result as JSON."""
     options: Options = context.obj
@@ -39,10 +44,10 @@ def call(
     name = None if pool == "-" else pool
     with talking_to_broker(options) as client:
         if stream:
-            for part in client.stream(name, command, arguments, timeout=seconds, priority=priority):
+            for part in client.stream(name, command, arguments, timeout=seconds, priority=priority, session=session):
                 print_json(part)
         else:
-            print_json(client.execute(name, command, arguments, timeout=seconds, priority=priority))
+            print_json(client.execute(name, command, arguments, timeout=seconds, priority=priority, session=session))
 
 
 def _arguments(text: str) -> dict[str, Any]:

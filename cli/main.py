@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from maitred.cli import bench, call, configuration, look, quarantine, requests, serve
+from maitred.cli import bench, call, configuration, look, quarantine, requests, serve, sessions
 from maitred.cli.options import Options
 
 __all__ = ["app", "broker_main", "main"]
@@ -75,6 +75,7 @@ app.command()(look.pools)
 app.command()(look.workers)
 app.add_typer(requests.app, name="requests")
 app.add_typer(quarantine.app, name="quarantine")
+app.add_typer(sessions.app, name="sessions")
 app.add_typer(configuration.app, name="config")
 app.command(context_settings=bench.SETTINGS)(bench.bench)
 

@@ -10,7 +10,8 @@ import heapq
 import itertools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import anyio
 import anyio.abc
@@ -18,10 +19,11 @@ import zmq
 
 from maitred.client.calls import Call
 from maitred.client.errors import Unavailable
-from maitred.client.exchange import Exchange, Sink, WatchSink
+from maitred.client.exchange import Exchange, SessionSink, Sink, WatchSink
 from maitred.client.link import closed_error
 from maitred.client.origin import Origin
 from maitred.protocol import messages
+from maitred.protocol.client import Question
 from maitred.transport.anyio_dealer import AnyioDealer
 from maitred.transport.endpoints import connect
 from maitred.transport.errors import EndpointError, SocketClosed, WouldBlock
@@ -112,7 +114,7 @@ class AsyncLink:
         if not self.flush():
             await self._be_sent(request_id, until)
 
-    async def ask(self, message: messages.Query | messages.Operate, sink: Sink) -> None:
+    async def ask(self, message: Question, sink: Sink) -> None:
         """Ask the broker itself for something. Raises as `send` does."""
         until = time.monotonic() + self.connect_timeout
         await self._be_welcomed(until)
@@ -125,6 +127,20 @@ class AsyncLink:
         await self._be_welcomed(until)
         self.exchange.watch(request_id, pool, sink, time.monotonic())
         await self._be_sent(request_id, until)
+
+    async def join(
+        self, message: messages.Open | messages.Session, body: Sequence[Any], sink: SessionSink, until: float
+    ) -> None:
+        """Open a session, or attach to one, and be told of it until `abandon`. Raises as `send` does."""
+        await self._be_welcomed(until)
+        self.exchange.join(message, body, sink, time.monotonic())
+        await self._be_sent(message.id, until)
+
+    def post_question(self, message: Question, sink: Sink) -> None:
+        """Ask the broker itself for something, without waiting for room. There was a connection before."""
+        self._check()
+        self.exchange.ask(message, sink, time.monotonic())
+        self.flush()
 
     def post(self, call: Call, request_id: int, sink: Sink) -> None:
         """Send a call without waiting for room: for one that was sent before. Raises as `send` does."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self, cast
 
@@ -15,6 +15,7 @@ import zmq
 from maitred.client.answers import AsyncMap, AsyncRequest, AsyncStream, Mailbox
 from maitred.client.async_link import AsyncLink
 from maitred.client.async_pressure import AsyncPressure
+from maitred.client.async_sessions import AsyncSession
 from maitred.client.calls import (
     DEFAULT_CONNECT_TIMEOUT_S,
     QUERY_TIMEOUT_S,
@@ -27,12 +28,15 @@ from maitred.client.calls import (
 )
 from maitred.client.endpoint import find_endpoint
 from maitred.client.errors import DeadlineExceeded
+from maitred.client.lease import Lease, OnLost
+from maitred.client.leased import Leased
 from maitred.client.mapping import DEFAULT_MAP_WINDOW, MapPlan
+from maitred.client.opening import Affinity, Wanted, key_of
 from maitred.client.origin import Origin
 from maitred.client.places import Place, claim, keep
 from maitred.protocol import limits, messages
 from maitred.protocol.body import decode_body
-from maitred.protocol.client import Replied
+from maitred.protocol.client import Question, Replied
 from maitred.transport.context import new_context
 
 # ruff: noqa: ASYNC109 - `timeout` is the request's own, and travels with it; a caller's scope works besides
@@ -112,13 +116,17 @@ class AsyncClient:
         retries: int | None = None,
         idempotent: bool | None = None,
         on_saturated: OnSaturated = "raise",
+        session: Leased | str | None = None,
+        affinity: Affinity | None = None,
     ) -> Any:
         """Run a command and wait for its result. Cancelled, it has the request stopped.
 
         Arguments and errors as `Client.execute`.
         """
         link = self._open_link()
-        call = Call(pool, command, args, options(timeout, priority, retries, idempotent, on_saturated))
+        call = Call(
+            pool, command, args, options(timeout, priority, retries, idempotent, on_saturated, session, affinity)
+        )
         now = time.monotonic()
         call.begin(now)
         claim(call, self._origin, now)
@@ -150,6 +158,8 @@ class AsyncClient:
         retries: int | None = None,
         idempotent: bool | None = None,
         on_saturated: OnSaturated = "raise",
+        session: Leased | str | None = None,
+        affinity: Affinity | None = None,
     ) -> AsyncStream:
         """Run a command and give its parts as they come, to `async for`; the last value is its result.
 
@@ -157,7 +167,13 @@ class AsyncClient:
         `async with` it to have that at once.
         """
         window = limits.DEFAULT_WINDOW_PARTS
-        call = Call(pool, command, args, options(timeout, priority, retries, idempotent, on_saturated), window)
+        call = Call(
+            pool,
+            command,
+            args,
+            options(timeout, priority, retries, idempotent, on_saturated, session, affinity),
+            window,
+        )
         return AsyncStream(self._open_link(), self._origin, call)
 
     async def submit(
@@ -171,12 +187,16 @@ class AsyncClient:
         retries: int | None = None,
         idempotent: bool | None = None,
         on_saturated: OnSaturated = "raise",
+        session: Leased | str | None = None,
+        affinity: Affinity | None = None,
     ) -> AsyncRequest:
         """Start a command and return once it is sent; large buffers in `args` must not change until it has ended.
 
         Arguments and errors as `Client.execute`; what the pool says of it is raised by the request's `result`.
         """
-        call = Call(pool, command, args, options(timeout, priority, retries, idempotent, on_saturated))
+        call = Call(
+            pool, command, args, options(timeout, priority, retries, idempotent, on_saturated, session, affinity)
+        )
         now = time.monotonic()
         call.begin(now)
         claim(call, self._origin, now)
@@ -195,6 +215,8 @@ class AsyncClient:
         retries: int | None = None,
         idempotent: bool | None = None,
         on_saturated: OnSaturated = "wait",
+        session: Leased | str | None = None,
+        affinity: Affinity | None = None,
         window: int = DEFAULT_MAP_WINDOW,
     ) -> AsyncMap:
         """Run a command once for each item and give the results in the items' order, to `async for`.
@@ -202,8 +224,34 @@ class AsyncClient:
         As `Client.map`. Leaving the loop has what is under way stopped once the map is dropped; `async with` it to have
         that at once.
         """
-        plan = MapPlan(pool, command, items, options(timeout, priority, retries, idempotent, on_saturated), window)
+        plan = MapPlan(
+            pool,
+            command,
+            items,
+            options(timeout, priority, retries, idempotent, on_saturated, session, affinity),
+            window,
+        )
         return AsyncMap(self._open_link(), self._origin, plan)
+
+    def session(
+        self,
+        pool: str | None = None,
+        *,
+        ttl: float | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        affinity: Affinity | None = None,
+        keep_alive: bool = False,
+        on_lost: OnLost | None = None,
+        id: str | None = None,
+        timeout: float | None = None,
+    ) -> AsyncSession:
+        """Open a session, or attach to one by its `id`: `async with client.session("neural", ttl=7200) as session`.
+
+        As `Client.session`; it is opened on entering the block, or by `await`. `on_lost` is called in the event loop.
+        """
+        wanted, known = Wanted(pool, ttl, metadata, affinity, keep_alive, id, timeout), anyio.Event()
+        lease = Lease(wanted, on_lost, known.set)
+        return AsyncSession(self, self._open_link(), self._origin, lease, known, wanted)
 
     def pressure(self, pool: str) -> AsyncPressure:
         """Be told how full a pool is: `async with client.pressure(…) as changes: async for pressure in changes`.
@@ -229,6 +277,10 @@ class AsyncClient:
         """As `Client.quarantine`."""
         return await self._ask(messages.Query, "quarantine")
 
+    async def sessions(self) -> list[dict[str, Any]]:
+        """As `Client.sessions`."""
+        return await self._ask(messages.Query, "sessions")
+
     async def broker(self) -> dict[str, Any]:
         """The broker itself: the "broker" of `maitred status --json`."""
         return await self._ask(messages.Query, "broker")
@@ -241,7 +293,11 @@ class AsyncClient:
         """As `Client.release`."""
         return await self._ask(messages.Operate, "release", fingerprint)
 
-    async def _ask(self, kind: type[messages.Query] | type[messages.Operate], *fields: str) -> Any:
+    async def close_session(self, session: str) -> dict[str, Any]:
+        """As `Client.close_session`."""
+        return await self._ask(messages.Session, key_of(session), "close")
+
+    async def _ask(self, kind: Callable[..., Question], *fields: str | bytes) -> Any:
         link, request_id, mailbox = self._open_link(), next(self._origin.numbers), Mailbox()
         try:
             with anyio.move_on_after(self.connect_timeout + QUERY_TIMEOUT_S):

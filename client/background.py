@@ -174,7 +174,7 @@ class Background:
         with self._lock:
             orders, self._orders = self._orders, deque()
         for order in (*unsent, *(order for order in orders if not order.id)):
-            order.end(refusal(link.not_there()))
+            self._take(order, refusal(link.not_there()))
         self._orders.extend(order for order in orders if order.id and not order.done)
 
     def _end(self, error: MaitredError) -> None:

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypedDict
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from maitred.client.errors import DeadlineExceeded, InvalidArgument, MaitredError, PoolSaturated, RequestCancelled
+from maitred.client.lease import Lease
+from maitred.client.leased import Leased, session_key
+from maitred.client.opening import Affinity, affinity_number
 from maitred.protocol import limits, messages
 from maitred.protocol.body import decode_body, encode_body
 from maitred.protocol.client import Failed, PartArrived, Replied
@@ -22,6 +26,7 @@ __all__ = [
     "Answer",
     "Backoff",
     "Call",
+    "CallOptions",
     "OnSaturated",
     "Options",
     "Priority",
@@ -63,6 +68,17 @@ PLACE_JITTER = 0.02
 """The same where the broker keeps a place: it is this caller's alone, from then on. Clocks may differ by less."""
 
 
+class CallOptions(TypedDict, total=False):
+    """The options that a session's calls pass on: those of any call."""
+
+    timeout: float | None
+    priority: Priority
+    retries: int | None
+    idempotent: bool | None
+    on_saturated: OnSaturated
+    affinity: Affinity | None
+
+
 class Options(Struct, frozen=True):
     """The options of a call.
 
@@ -73,6 +89,8 @@ class Options(Struct, frozen=True):
         idempotent: whether running it twice does no harm, whatever the command declares.
         on_saturated: what to do when the pool is full.
         priority: whose turn it is in the pool's queue.
+        session: whose worker it runs on, after those sent before it.
+        affinity: what it does where that worker is busy; None: what the session does.
     """
 
     timeout: float | None = None
@@ -80,6 +98,8 @@ class Options(Struct, frozen=True):
     idempotent: bool | None = None
     on_saturated: OnSaturated = "raise"
     priority: Priority = "normal"
+    session: Leased | str | None = None
+    affinity: Affinity | None = None
 
     def check(self) -> Options:
         """Refuse what makes no sense.
@@ -99,7 +119,16 @@ class Options(Struct, frozen=True):
             raise ValueError(f'priority is {self.priority!r}; accepted: "low", "normal" or "high"')
         if self.retries and self.idempotent is False:
             raise ValueError(f"retries={self.retries} and idempotent=False contradict each other")
+        self._check_session()
         return self
+
+    def _check_session(self) -> None:
+        if self.session is not None:
+            session_key(self.session)
+        if self.affinity is not None:
+            affinity_number(self.affinity)
+            if self.session is None:
+                raise ValueError(f"affinity={self.affinity!r} is about a session, and none was given")
 
 
 DEFAULTS = Options()
@@ -135,12 +164,14 @@ class Call:
 
     Attributes:
         ticket: that of an earlier refusal, for the next attempt: the broker keeps a place for it. 0: none.
+        lease: of the session that it is a call of, to be told of the answers; None where there is none, or only its id.
 
     Raises:
         ValueError, InvalidArgument, EncodeError: it cannot be sent.
+        SessionNotFound: its session was closed here.
     """
 
-    __slots__ = ("_backoff", "body", "command", "deadline", "options", "pool", "ticket", "window")
+    __slots__ = ("_backoff", "body", "command", "deadline", "lease", "options", "pool", "ticket", "window")
 
     def __init__(
         self, pool: str | None, command: str, args: Mapping[str, Any] | None, options: Options, window: int = 0
@@ -150,12 +181,21 @@ class Call:
         check_name("command", command)
         self.pool = pool
         self.command = command
-        self.options = options if options is DEFAULTS else options.check()
+        self.options = options
+        self.lease: Lease | None = None
+        if options is not DEFAULTS:
+            options.check()
+            self._belong_to(options.session)
         self.window = window
         self.body: Sequence[Any] = encode_body(_arguments(args))
         self.deadline: float | None = None
         self.ticket = 0
         self._backoff: Backoff | None = None
+
+    def _belong_to(self, session: Leased | str | None) -> None:
+        if isinstance(session, Leased):
+            self.lease = session.lease
+            self.pool = self.pool or self.lease.pool
 
     def begin(self, now: float) -> None:
         """Let its time run, from now."""
@@ -185,9 +225,13 @@ class Call:
             idempotent, attempts = it.idempotent or (True if it.retries else None), it.retries + 1
         priority = messages.PRIORITIES[it.priority]
         due = self.deadline or 0.0  # of `time.monotonic`, the clock that HELLO names
-        return messages.Request(
+        request = messages.Request(
             request_id, self.pool, self.command, left, self.window, idempotent, attempts, priority, self.ticket, due
         )
+        if it.session is None:
+            return request
+        affinity = None if it.affinity is None else affinity_number(it.affinity)
+        return replace(request, session=session_key(it.session), affinity=affinity)
 
     def again_at(self, event: Answer | None, now: float) -> float | None:
         """When to send it again after this answer, with the ticket that it gave; None: not at all, or not in time."""
@@ -223,11 +267,14 @@ def options(
     retries: int | None,
     idempotent: bool | None,
     on_saturated: OnSaturated,
+    session: Leased | str | None = None,
+    affinity: Affinity | None = None,
 ) -> Options:
     """The options as one; the common case costs nothing."""
-    if timeout is None and retries is None and idempotent is None and on_saturated == "raise" and priority == "normal":
+    plain = on_saturated == "raise" and priority == "normal" and session is None and affinity is None
+    if plain and timeout is None and retries is None and idempotent is None:
         return DEFAULTS
-    return Options(timeout, retries, idempotent, on_saturated, priority)
+    return Options(timeout, retries, idempotent, on_saturated, priority, session, affinity)
 
 
 def outcome(event: Answer) -> str:

@@ -14,7 +14,7 @@ import zmq
 from maitred.client.calls import Answer, Call
 from maitred.client.link import Link
 from maitred.client.origin import Origin
-from maitred.protocol import messages
+from maitred.protocol.client import Question
 from maitred.transport.wake import Wake
 
 __all__ = ["Answers", "Channel"]
@@ -53,7 +53,7 @@ class Channel(Link):
         self._await_room(request_id, now + call.patience(now, connect_timeout))
         return answers
 
-    def ask(self, message: messages.Query | messages.Operate, until: float) -> Answers:
+    def ask(self, message: Question, until: float) -> Answers:
         """Ask the broker itself for something."""
         answers: Answers = deque()
         self.exchange.ask(message, answers.append, time.monotonic())

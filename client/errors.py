@@ -11,12 +11,12 @@
     │   ├── Quarantined                  it killed too many workers and is not run again    fingerprint, deaths
     │   ├── Unauthenticated              nobody the broker knows
     │   ├── PermissionDenied             not allowed to do this     missing
-    │   ├── SessionNotFound              never opened, closed, or its time ran out    session
+    │   ├── SessionNotFound              never opened, closed, or its time ran out    session, reason
     │   └── SessionPoolMismatch          the session is another pool's                session, pool
     ├── DeadlineExceeded                 its time ran out           pool, where ("queued" | "running"), suggestion
     ├── RequestCancelled                 it was told to stop        outcome ("removed" | "stopped" | "killed" | …)
     ├── WorkerLost                       its worker died under it   certificate, cause
-    ├── SessionLost                      its session's worker died  session, certificate
+    ├── SessionLost                      its session's worker died  session, reason, certificate, cause
     ├── RemoteError                      the command raised         type, traceback (text)
     ├── EncodeError                      a value that cannot be sent; nothing was         path, type_name
     ├── DecodeError                      an answer that is not what it claims to be

@@ -14,17 +14,34 @@ from typing import Any, TypeAlias
 
 from maitred.client.calls import Answer, Call
 from maitred.client.errors import MaitredError, PoolSaturated
+from maitred.client.lease import Lease, SessionEvent
 from maitred.client.throttling import Throttling
 from maitred.protocol import messages
-from maitred.protocol.client import ClientConnection, Event, Failed, PartArrived, PressureChanged, Replied
+from maitred.protocol.client import (
+    ClientConnection,
+    Event,
+    Failed,
+    PartArrived,
+    PressureChanged,
+    Question,
+    Replied,
+    Welcomed,
+)
+from maitred.protocol.joined import SessionEndedEvent
 
-__all__ = ["Exchange", "Sink", "WatchSink"]
+__all__ = ["Exchange", "SessionSink", "Sink", "WatchSink"]
 
 Sink: TypeAlias = Callable[[Answer], object]
 """Takes the answers of one request."""
 
 WatchSink: TypeAlias = Callable[[PressureChanged | Failed], object]
 """Takes what comes for one watch; after `Failed`, nothing does."""
+
+SessionSink: TypeAlias = Callable[[SessionEvent], object]
+"""Takes what comes of one session; after `Failed` or `SessionEndedEvent`, nothing does."""
+
+SESSION_BUSY = "session_busy"
+"""A refusal for this reason is about one worker, and says nothing of its pool."""
 
 _log = logging.getLogger(__name__)
 
@@ -47,7 +64,7 @@ class Exchange:
         self._throttling = throttling
         self._throttled: dict[int, tuple[str | None, str]] = {}  # whom a refusal speaks of, where that matters
         self._sinks: dict[int, Sink] = {}
-        self._watchers: dict[int, WatchSink] = {}
+        self._watchers: dict[int, Callable[[Any], object]] = {}  # of pools and sessions: they hear more than one answer
         self._calls: dict[int, Call] = {}  # those that expire
         self._sweep_at = math.inf
 
@@ -65,13 +82,13 @@ class Exchange:
         if self._throttling is not None and not self._may_ask(self._throttling, call, request_id, sink, now):
             return
         self.connection.request(call.message(request_id, now), call.body, now)
-        self._sinks[request_id] = sink
+        self._sinks[request_id] = sink if call.lease is None else _overheard(call.lease, sink)
         expires = call.expires
         if expires is not None:
             self._calls[request_id] = call
             self._sweep_at = min(self._sweep_at, expires)
 
-    def ask(self, message: messages.Query | messages.Operate, sink: Sink, now: float) -> None:
+    def ask(self, message: Question, sink: Sink, now: float) -> None:
         """Ask the broker itself for something."""
         self.connection.ask(message, now)
         self._sinks[message.id] = sink
@@ -81,12 +98,23 @@ class Exchange:
         self.connection.watch(request_id, pool, now)
         self._watchers[request_id] = sink
 
+    def join(
+        self, message: messages.Open | messages.Session, body: Sequence[Any], sink: SessionSink, now: float
+    ) -> None:
+        """Open a session, or attach to one, and be told of it until `abandon`, which does not end it.
+
+        Raises:
+            PayloadTooLarge: the metadata is over the broker's limit; nothing is sent.
+        """
+        self.connection.join(message, body, now)
+        self._watchers[message.id] = sink
+
     def cancel(self, request_id: int) -> None:
         """Have a request stopped; its terminal answer still comes."""
         self.connection.cancel(request_id)
 
     def abandon(self, request_id: int) -> bool:
-        """Have a request stopped, or a watch, and forget it; False where it has ended already."""
+        """Have a request stopped, or a watch, and forget it, or a session; False where it has ended already."""
         if self._forget(request_id) is None and self._watchers.pop(request_id, None) is None:
             return False
         self.connection.abandon(request_id)
@@ -146,12 +174,12 @@ class Exchange:
         for event in events:
             if isinstance(event, Failed) and isinstance(event.error, PoolSaturated) and self._throttling is not None:
                 asked = self._throttled.get(event.id)
-                if asked is not None:
+                if asked is not None and event.error.reason != SESSION_BUSY:
                     self._throttling.refused(*asked, now)
 
     def _hand_out(self, events: Iterable[Event]) -> None:
         for event in events:
-            if self._watchers and isinstance(event, PressureChanged | Failed) and self._tell_watcher(event):
+            if self._watchers and self._tell_watcher(event):
                 continue
             if isinstance(event, PartArrived):
                 sink = self._sinks.get(event.id)
@@ -162,11 +190,11 @@ class Exchange:
             if sink is not None:
                 sink(event)
 
-    def _tell_watcher(self, event: PressureChanged | Failed) -> bool:
-        watcher = self._watchers.get(event.id)
+    def _tell_watcher(self, event: Event) -> bool:
+        watcher = None if isinstance(event, Welcomed) else self._watchers.get(event.id)
         if watcher is None:
             return False
-        if isinstance(event, Failed):
+        if isinstance(event, Failed | SessionEndedEvent):
             del self._watchers[event.id]
         watcher(event)
         return True
@@ -188,3 +216,13 @@ class Exchange:
                 self.connection.abandon(request_id)
                 if sink is not None:
                     sink(Failed(request_id, error))
+
+
+def _overheard(lease: Lease, sink: Sink) -> Sink:
+    """A sink whose answers the lease hears first: whoever takes one finds the session as the answer has it."""
+
+    def both(answer: Answer) -> None:
+        lease.of_call(answer)
+        sink(answer)
+
+    return both

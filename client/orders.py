@@ -28,6 +28,9 @@ class Order(ABC):
         self.cancelled = False
         self.done = False
 
+    def __lt__(self, other: Order) -> bool:
+        return False  # two that rest until the same moment: whichever
+
     @abstractmethod
     def send(self, exchange: Exchange, request_id: int, ended: Ended, now: float) -> None:
         """Send it. `ended` may be called before this returns. Raises what makes it impossible."""

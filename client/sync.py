@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import queue
+import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping
 from types import TracebackType
@@ -25,13 +26,17 @@ from maitred.client.connections import Connections
 from maitred.client.endpoint import find_endpoint
 from maitred.client.errors import DeadlineExceeded
 from maitred.client.futures import RequestFuture
+from maitred.client.lease import Lease, OnLost
+from maitred.client.leased import Leased
 from maitred.client.mapping import DEFAULT_MAP_WINDOW, Item, MapPlan
+from maitred.client.opening import Affinity, Wanted, key_of
 from maitred.client.orders import CallOrder, WatchOrder
 from maitred.client.places import Place, claim, keep, kept
 from maitred.client.pressure import Latest, Pressure, PressureChanges, PressureWatch
+from maitred.client.sessions import Session
 from maitred.protocol import limits, messages
 from maitred.protocol.body import decode_body
-from maitred.protocol.client import PartArrived, Replied
+from maitred.protocol.client import PartArrived, Question, Replied
 
 
 class Client(Connections):
@@ -49,6 +54,8 @@ class Client(Connections):
     - `idempotent`: whether running it twice does no harm, whatever the command declares.
     - `on_saturated`: when the pool is full, "raise" `PoolSaturated`, or "wait" as long as the broker says and try again
       until the time is over (without a `timeout`: for as long as it takes).
+    - `session`: a session, or the id of one: it runs on that session's worker, after those sent before it.
+    - `affinity`: what it does where that worker is busy, instead of what the session does (see `session`).
 
     Args:
         endpoint: `tcp://host:port` or `ipc://path`; None takes $MAITRED_ENDPOINT, else the broker of this host.
@@ -89,6 +96,8 @@ class Client(Connections):
         retries: int | None = None,
         idempotent: bool | None = None,
         on_saturated: OnSaturated = "raise",
+        session: Leased | str | None = None,
+        affinity: Affinity | None = None,
     ) -> Any:
         """Run a command and wait for its result.
 
@@ -96,18 +105,22 @@ class Client(Connections):
             pool: the pool's name, or None to have the broker choose by its routing table.
             command: the command's name.
             args: its arguments by name.
-            timeout: seconds; this option and the next four: see the class.
+            timeout: seconds; this option and the next six: see the class.
             priority: "low", "normal" or "high".
             retries: how often it may run again.
             idempotent: whether it may run twice.
             on_saturated: what to do when the pool is full.
+            session: whose worker it runs on.
+            affinity: "strict", "fail_fast" or "prefer".
 
         Raises:
             MaitredError: one of `maitred.client.errors`. `EncodeError` and `PayloadTooLarge` are raised before anything
                 is sent. Any other exception that ends the wait (Ctrl-C) has the request stopped.
             ValueError: an option makes no sense.
         """
-        call = Call(pool, command, args, options(timeout, priority, retries, idempotent, on_saturated))
+        call = Call(
+            pool, command, args, options(timeout, priority, retries, idempotent, on_saturated, session, affinity)
+        )
         now = time.monotonic()
         call.begin(now)
         channel = self._enter(call)
@@ -143,6 +156,8 @@ class Client(Connections):
         retries: int | None = None,
         idempotent: bool | None = None,
         on_saturated: OnSaturated = "raise",
+        session: Leased | str | None = None,
+        affinity: Affinity | None = None,
     ) -> Generator[Any, None, None]:
         """Run a command and yield its parts as they come; the last value is its result.
 
@@ -150,7 +165,10 @@ class Client(Connections):
         again. Closing the generator, or leaving its loop, has the request stopped. A reader that is slow slows the
         command down. It is read by the thread that began it.
         """
-        window, it = limits.DEFAULT_WINDOW_PARTS, options(timeout, priority, retries, idempotent, on_saturated)
+        window, it = (
+            limits.DEFAULT_WINDOW_PARTS,
+            options(timeout, priority, retries, idempotent, on_saturated, session, affinity),
+        )
         return self._stream(Call(pool, command, args, it, window))
 
     def submit(
@@ -164,13 +182,17 @@ class Client(Connections):
         retries: int | None = None,
         idempotent: bool | None = None,
         on_saturated: OnSaturated = "raise",
+        session: Leased | str | None = None,
+        affinity: Affinity | None = None,
     ) -> RequestFuture:
         """Start a command and return at once.
 
         Arguments as `execute`; `args` may be changed afterwards. What is wrong with them is raised here, all else by the
         future's `result()`. A background thread, started by the first call, does the waiting.
         """
-        call = Call(pool, command, args, options(timeout, priority, retries, idempotent, on_saturated))
+        call = Call(
+            pool, command, args, options(timeout, priority, retries, idempotent, on_saturated, session, affinity)
+        )
         call.body = [frame if isinstance(frame, bytes) else bytes(frame) for frame in call.body]
         now = time.monotonic()
         call.begin(now)
@@ -195,6 +217,8 @@ class Client(Connections):
         retries: int | None = None,
         idempotent: bool | None = None,
         on_saturated: OnSaturated = "wait",
+        session: Leased | str | None = None,
+        affinity: Affinity | None = None,
         window: int = DEFAULT_MAP_WINDOW,
     ) -> Generator[Any, None, None]:
         """Run a command once for each item and yield the results in the items' order.
@@ -207,15 +231,61 @@ class Client(Connections):
             pool: the pool's name, or None, as `execute`.
             command: the command's name.
             items: the arguments of each call, by name.
-            timeout: seconds for each item, from its first sending; this option and the next four: see the class.
+            timeout: seconds for each item, from its first sending; this option and the next six: see the class.
             priority: "low", "normal" or "high".
             retries: how often each may run again.
             idempotent: whether they may run twice.
             on_saturated: what to do when the pool is full; with "raise" the first refusal ends the map.
+            session: whose worker they run on; one that was refused comes after others that were not.
+            affinity: "strict", "fail_fast" or "prefer".
             window: items at a time.
         """
-        plan = MapPlan(pool, command, items, options(timeout, priority, retries, idempotent, on_saturated), window)
+        plan = MapPlan(
+            pool,
+            command,
+            items,
+            options(timeout, priority, retries, idempotent, on_saturated, session, affinity),
+            window,
+        )
         return self._map(plan)
+
+    def session(
+        self,
+        pool: str | None = None,
+        *,
+        ttl: float | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        affinity: Affinity | None = None,
+        keep_alive: bool = False,
+        on_lost: OnLost | None = None,
+        id: str | None = None,
+        timeout: float | None = None,
+    ) -> Session:
+        """Open a session, or attach to one by its `id`: `with client.session("neural", ttl=7200) as session`.
+
+        It is open when this returns. Leaving the block closes what was opened here; what was attached to goes on.
+
+        Args:
+            pool: the pool's name; of one that is attached to it need not be said.
+            ttl: seconds that it lives on after its last reply; None takes the pool's.
+            metadata: a few small fields of yours, for the worker, for tables, and for whoever attaches.
+            affinity: what a call does where the session's worker is busy. "strict" (the default): waits. "fail_fast":
+                raises `PoolSaturated`. "prefer": goes to another worker, without the session's state.
+            keep_alive: renew it in the background until it is closed, left, or the client is.
+            on_lost: called once, in the background thread, if it ends and was not closed here: with the error that its
+                next call would raise. Must not block.
+            id: of a session that is open, in hexadecimal.
+            timeout: seconds to wait for a worker; None: as long as the pool's own time-out.
+
+        Raises:
+            SessionNotFound, SessionLost, SessionPoolMismatch: of an `id`.
+            MaitredError: no worker can own it: `PoolSaturated`, `UnknownPool`, `Unavailable`, `DeadlineExceeded`.
+            ValueError: an option makes no sense.
+        """
+        wanted = Wanted(pool, ttl, metadata, affinity, keep_alive, id, timeout)
+        known = threading.Event()
+        lease = Lease(wanted, on_lost, known.set)
+        return Session(self, lease, self._post, self._cancel, wanted).join(known)
 
     @overload
     def pressure(self, pool: str) -> PressureChanges: ...
@@ -271,6 +341,10 @@ class Client(Connections):
         """One row for each request that killed workers, as `maitred quarantine --json` has them."""
         return self._ask(messages.Query, "quarantine")
 
+    def sessions(self) -> list[dict[str, Any]]:
+        """One row a session, as `maitred sessions --json` has them."""
+        return self._ask(messages.Query, "sessions")
+
     def broker(self) -> dict[str, Any]:
         """The broker itself: the "broker" of `maitred status --json`."""
         return self._ask(messages.Query, "broker")
@@ -292,6 +366,14 @@ class Client(Connections):
             InvalidArgument: no such fingerprint is known.
         """
         return self._ask(messages.Operate, "release", fingerprint)
+
+    def close_session(self, session: str) -> dict[str, Any]:
+        """Close any session: its `id` in `sessions`. Returns what it was.
+
+        Raises:
+            SessionNotFound, SessionLost: it has ended.
+        """
+        return self._ask(messages.Session, key_of(session), "close")
 
     # --- below: calls ---
 
@@ -355,7 +437,7 @@ class Client(Connections):
             for order in plan.close():
                 self._cancel(order)
 
-    def _ask(self, kind: type[messages.Query] | type[messages.Operate], *fields: str) -> Any:
+    def _ask(self, kind: Callable[..., Question], *fields: str | bytes) -> Any:
         channel = self._enter()
         request_id, until = next(self._origin.numbers), time.monotonic() + QUERY_TIMEOUT_S
         try:

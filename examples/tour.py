@@ -78,13 +78,17 @@ def optimise(client: Client, iterations: int) -> None:
 
 
 def train(client: Client) -> None:
-    """A network that reports each epoch."""
-    print("\nneural / train_model, 10 epochs")
+    """A network that reports each epoch, and stays in its session: the second run goes on from the first one's weights."""
     result: Any = None
-    for result in client.stream("neural", "train_model", {"epochs": 10, "batch_size": 32}):
-        if "epoch" in result:
-            print(f"   epoch {result['epoch']:2}  loss {result['loss']:.4f}")
+    with client.session("neural", ttl=600) as session:
+        for _ in range(2):
+            print("\nneural / train_model, 5 epochs in a session")
+            for result in session.stream("train_model", {"epochs": 5, "batch_size": 32}):
+                if "epoch" in result:
+                    print(f"   epoch {result['epoch']:2}  loss {result['loss']:.4f}")
+        predictions = session.execute("predict", {"data": "digits"})["predictions"]
     print(f"   accuracy on held-out rows {result['accuracy']:.3f} ({result['backend']} on {result['device']})")
+    print(f"   the first rows look to it like {' '.join(predictions[:10])}")
 
 
 def main() -> None:

@@ -44,16 +44,22 @@ _out_of_band_bytes: int = limits.OUT_OF_BAND_BYTES
 _ACCEPTED = "None, bool, int (64 bits), float, str, bytes, list, tuple, dict, aware datetime, dataclass, NumPy array"
 
 
-def encode_body(value: Any) -> list[Any]:
+class _Buffers(list[Any]):
+    """The buffers of one body, and how many there may be."""
+
+    room = limits.MAX_FRAMES - 2  # beside the header, and the msgpack
+
+
+def encode_body(value: Any, *, spare: int = 0) -> list[Any]:
     """Encode a value into body frames: one of msgpack, then one for each large buffer, which is not copied.
 
-    A buffer must not change until the message is sent.
+    A buffer must not change until the message is sent. `spare`: frames of the message that something else needs.
 
     Raises:
         EncodeError: a value msgpack cannot carry; `path` says where it stands, `type_name` what it is.
     """
     packed = None if _may_hold_large(value) else _pack_plain(value)
-    return _encode_any(value) if packed is None else [packed]
+    return _encode_any(value, spare) if packed is None else [packed]
 
 
 def set_out_of_band(size: int) -> None:
@@ -89,8 +95,9 @@ def _pack_plain(value: Any) -> bytes | None:
     return None if packed is None or len(packed) >= _out_of_band_bytes else packed
 
 
-def _encode_any(value: Any) -> list[Any]:
-    buffers: list[Any] = []
+def _encode_any(value: Any, spare: int) -> list[Any]:
+    buffers = _Buffers()
+    buffers.room -= spare
     try:
         packed = _pack(_lift(value, buffers) if _may_hold_large(value) else value, buffers)
         if len(packed) >= _out_of_band_bytes and not buffers:
@@ -102,7 +109,7 @@ def _encode_any(value: Any) -> list[Any]:
     return [packed, *buffers]
 
 
-def _pack(value: Any, buffers: list[Any]) -> bytes:
+def _pack(value: Any, buffers: _Buffers) -> bytes:
     def default(item: Any) -> Any:
         return _convert(item, buffers)
 
@@ -127,13 +134,13 @@ def _size(item: bytes | bytearray | memoryview) -> int:
     return item.nbytes if isinstance(item, memoryview) else len(item)
 
 
-def _lift(value: Any, buffers: list[Any]) -> Any:
+def _lift(value: Any, buffers: _Buffers) -> Any:
     if type(value) is dict:
         return {key: _buffer(item, buffers) if _is_large(item) else item for key, item in value.items()}
     return _buffer(value, buffers)
 
 
-def _lift_deep(value: Any, buffers: list[Any]) -> Any:
+def _lift_deep(value: Any, buffers: _Buffers) -> Any:
     if _is_large(value):
         return _buffer(value, buffers)
     if isinstance(value, dict):
@@ -143,15 +150,15 @@ def _lift_deep(value: Any, buffers: list[Any]) -> Any:
     return value
 
 
-def _buffer(data: Any, buffers: list[Any]) -> Any:
+def _buffer(data: Any, buffers: _Buffers) -> Any:
     """Put the data into a frame of its own, while there are frames left; else leave it in band."""
-    if len(buffers) + 2 >= limits.MAX_FRAMES:  # the header, and the msgpack
+    if len(buffers) >= buffers.room:
         return data
     buffers.append(data)
     return msgpack.ExtType(EXT_BUFFER, msgpack.packb(len(buffers)))
 
 
-def _convert(item: Any, buffers: list[Any]) -> Any:
+def _convert(item: Any, buffers: _Buffers) -> Any:
     """Turn what msgpack does not know into what it does. Called by the packer."""
     numpy = sys.modules.get("numpy")
     if numpy is not None:
@@ -164,7 +171,7 @@ def _convert(item: Any, buffers: list[Any]) -> Any:
     raise TypeError(_describe(item))
 
 
-def _array(item: Any, numpy: Any, buffers: list[Any]) -> Any:
+def _array(item: Any, numpy: Any, buffers: _Buffers) -> Any:
     if item.dtype.kind not in ARRAY_KINDS:
         raise TypeError(f"a NumPy array of dtype {item.dtype}")
     flat = numpy.ascontiguousarray(item)
@@ -249,7 +256,7 @@ def _find(value: Any, path: str, seen: set[int]) -> tuple[str, Any]:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return _find({f.name: getattr(value, f.name) for f in dataclasses.fields(value)}, path, seen | {id(value)})
     try:
-        _pack(value, [])
+        _pack(value, _Buffers())
     except (TypeError, ValueError, OverflowError, RecursionError):
         return path, value
     return path, _NOTHING

@@ -1,6 +1,7 @@
 """A client's half of the conversation, for one connection, without I/O.
 
-    start(now) · request(…) · ask(…) · watch(…) · receive(frames, now) → events · tick(now) → events · next_deadline()
+    start(now) · request(…) · ask(…) · watch(…) · join(…)
+    receive(frames, now) → events · tick(now) → events · next_deadline()
 
 What is to be sent collects in `outgoing` (lists of frames, in order); the shell sends it after each call. The rules:
 
@@ -9,7 +10,7 @@ What is to be sent collects in `outgoing` (lists of frames, in order); the shell
     STRANGER: the broker does not know this connection (any more): HELLO again, and all else waits for WELCOME.
     WELCOME again: messages that STRANGER answered were not acted upon and are sent again. What else was outstanding is
     gone; each such request fails as `Unavailable`, once. It may have run. A watch asks for nothing to be done: it is
-    said again whatever became of it, and outlives any silence.
+    said again whatever became of it, and outlives any silence. A session that was joined is attached to again likewise.
     Silence for `interval * liveness`, then for `patience_s` more: the broker is given up, each request fails likewise.
 
 Which messages did STRANGER answer? A connection keeps their order, and each gets one STRANGER until HELLO arrives: so as
@@ -21,13 +22,23 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeGuard, cast
+from typing import Any, TypeAlias, TypeGuard, cast
 
 from msgspec import Struct
 
 from maitred.protocol import frames, messages
 from maitred.protocol.body import decode_body
-from maitred.protocol.errors import DecodeError, MaitredError, PayloadTooLarge, ProtocolError, Unavailable, from_wire
+from maitred.protocol.errors import (
+    DecodeError,
+    MaitredError,
+    PayloadTooLarge,
+    ProtocolError,
+    SessionLost,
+    SessionNotFound,
+    Unavailable,
+    from_wire,
+)
+from maitred.protocol.joined import Joined, SessionEndedEvent, SessionMovedEvent
 
 HELLO_INTERVAL_S = 0.5
 """Seconds between HELLOs that are not answered."""
@@ -58,12 +69,13 @@ class PartArrived(Struct, frozen=True):
 class Replied(Struct, frozen=True):
     """The terminal answer of a request that worked; `body` are its frames, for `decode_body`.
 
-    `level` says how full its pool is (`messages.LEVELS`).
+    `level` says how full its pool is (`messages.LEVELS`); `epoch`, of a session's request, which owner gave it (0: none).
     """
 
     id: int
     body: Sequence[Any]
     level: int = messages.LEVEL_OK
+    epoch: int = 0
 
 
 class Failed(Struct, frozen=True):
@@ -85,7 +97,10 @@ class PressureChanged(Struct, frozen=True):
     retry_after: float | None
 
 
-Event = Welcomed | PartArrived | Replied | Failed | PressureChanged
+Event = Welcomed | PartArrived | Replied | Failed | PressureChanged | SessionEndedEvent | SessionMovedEvent
+
+Question: TypeAlias = messages.Query | messages.Operate | messages.Session
+"""What the broker itself is asked: answered by one REPLY or ERROR."""
 
 _Said = int | frames.Frames
 """A message as it is remembered: a request by its id (its frames are kept until it is answered), others by frames."""
@@ -118,7 +133,8 @@ class ClientConnection:
         self._hello = messages.Hello(client, software[:64], host[:255], pid, name, clock)
         self._address = address
         self._outstanding: dict[int, frames.Frames] = {}
-        self._watches: dict[int, None] = {}  # those of them that are watches
+        self._watches: dict[int, None] = {}  # those of them that are watches, or have joined a session
+        self._joined = Joined()
         self._said: deque[_Said] = deque(maxlen=REMEMBERED_MESSAGES)
         self._greeting = True
         self._strangers = 0
@@ -146,13 +162,11 @@ class ClientConnection:
         """
         assert self.welcome is not None, "a request before WELCOME"
         size = len(body[0]) if len(body) == 1 else sum(_size(frame) for frame in body)
-        limit = self.welcome.max_message
-        if size > limit:
-            text = f"the arguments take {size} bytes; the broker at {self._address} accepts {limit}"
-            raise PayloadTooLarge(text, size=size, limit=limit, what="arguments")
+        if size > self.welcome.max_message:
+            raise self._too_large(size, "arguments")
         self._await(message.id, frames.encode(message, body), now)
 
-    def ask(self, message: messages.Query | messages.Operate, now: float) -> None:
+    def ask(self, message: Question, now: float) -> None:
         """Ask the broker itself for something; one `Replied` or `Failed` will follow."""
         assert self.welcome is not None, "a question before WELCOME"
         self._await(message.id, frames.encode(message), now)
@@ -163,14 +177,31 @@ class ClientConnection:
         self._await(request_id, frames.encode(messages.Watch(request_id, pool)), now)
         self._watches[request_id] = None
 
+    def join(self, message: messages.Open | messages.Session, body: Sequence[Any], now: float) -> None:
+        """Open a session, or attach to one. `Replied` or `Failed` follows.
+
+        After `Replied` this connection is told of it: any number of `SessionMovedEvent` and, each time it was attached to
+        again, `Replied`; then one `SessionEndedEvent`, or `Failed` where it had ended meanwhile. Until `abandon`.
+
+        Raises:
+            PayloadTooLarge: the metadata is over the broker's limit; nothing is sent.
+        """
+        assert self.welcome is not None, "a session before WELCOME"
+        size = sum(_size(frame) for frame in body)
+        if size > self.welcome.max_message:
+            raise self._too_large(size, "metadata")
+        self._await(message.id, frames.encode(message, body), now)
+        self._joined.add(message.id, message.session)
+
     def cancel(self, request_id: int) -> None:
         """Ask for a request to be stopped; its terminal answer still follows. Of a watch, none does: `abandon` it."""
         if request_id in self._outstanding:
             self._say(frames.encode(messages.Cancel(request_id)))
 
     def abandon(self, request_id: int) -> None:
-        """Ask for a request to be stopped, and forget it: no answer follows."""
-        self.cancel(request_id)
+        """Ask for a request to be stopped, and forget it: no answer follows. A session that was joined goes on."""
+        if not self._has_joined(request_id):
+            self.cancel(request_id)
         self._settle(request_id)
 
     def is_unsent(self, request_id: int) -> bool:
@@ -213,7 +244,9 @@ class ClientConnection:
         self._heard_at = now
         match message:
             case messages.Reply():
-                return [Replied(message.id, body, message.level)] if self._settle(message.id) else []
+                joins = message.id in self._joined.sessions
+                known = self._stay(message.id) if joins else self._settle(message.id)
+                return [Replied(message.id, body, message.level, message.epoch)] if known else []
             case messages.Part():
                 known = message.id in self._outstanding
                 return [PartArrived(message.id, message.attempt, message.number, body)] if known else []
@@ -226,6 +259,11 @@ class ClientConnection:
                 return []
             case messages.Pressure():
                 return [_changed(message)] if message.id in self._watches else []
+            case messages.SessionEnded():
+                ended = self._joined.ended(message, _details(body))
+                return [event for event in ended if self._settle(event.id)]
+            case messages.SessionMoved():
+                return [*self._joined.moved(message)]
             case messages.Heartbeat() | messages.Bye():
                 return []
 
@@ -233,6 +271,8 @@ class ClientConnection:
         error = from_wire(message.code, message.message, _details(body))
         if message.id < 0:
             raise error if isinstance(error, ProtocolError | Unavailable) else ProtocolError(str(error))
+        if self._has_joined(message.id) and not isinstance(error, SessionLost | SessionNotFound):
+            return []  # it was attached to again, and not by this broker: nothing was said of the session
         return [Failed(message.id, error, message.level)] if self._settle(message.id) else []
 
     def _on_stranger(self, now: float) -> None:
@@ -257,7 +297,8 @@ class ClientConnection:
         why = "restarted" if before.epoch != message.epoch else "had taken this client for gone"
         text = f"the broker at {self._address} {why}; the request may have run"
         lost = self._fail(self._outstanding.keys() - set(filter(_is_id, again)), text)
-        self._say_again([*again, *(watch for watch in self._watches if watch not in again)])
+        said = set(filter(_is_id, again))
+        self._say_again([*again, *(watch for watch in self._watches if watch not in said)])
         return [Welcomed(message), *lost]
 
     def _say_again(self, said: Sequence[_Said]) -> None:
@@ -292,6 +333,7 @@ class ClientConnection:
         """Forget all that is outstanding: each request fails with an error like this one."""
         gone, self._outstanding = self._outstanding, {}
         self._watches.clear()
+        self._joined.clear()
         return [Failed(request_id, type(error)(error.message, **error.details)) for request_id in gone]
 
     # --- the books ---
@@ -321,13 +363,31 @@ class ClientConnection:
     def _settle(self, request_id: int) -> bool:
         if self._watches:
             self._watches.pop(request_id, None)
+        if self._joined.sessions:
+            self._joined.remove(request_id)
         return self._outstanding.pop(request_id, None) is not None
+
+    def _has_joined(self, request_id: int) -> bool:
+        return request_id in self._watches and request_id in self._joined.sessions
+
+    def _stay(self, request_id: int) -> bool:
+        """A session was joined: from now on it is as a watch, which says "attach"."""
+        if request_id not in self._watches:
+            self._watches[request_id] = None
+            self._outstanding[request_id] = frames.encode(self._joined.attach(request_id))
+        return True
 
     def _fail(self, request_ids: Iterable[int], text: str) -> list[Event]:
         failed = sorted(set(request_ids) - self._watches.keys())
         for request_id in failed:
-            del self._outstanding[request_id]
+            self._settle(request_id)
         return [Failed(request_id, Unavailable(text, reason="lost", address=self._address)) for request_id in failed]
+
+    def _too_large(self, size: int, what: str) -> PayloadTooLarge:
+        assert self.welcome is not None
+        limit = self.welcome.max_message
+        text = f"the {what} take {size} bytes; the broker at {self._address} accepts {limit}"
+        return PayloadTooLarge(text, size=size, limit=limit, what=what)
 
     def _say_hello(self, now: float) -> None:
         self._speak_at = now + HELLO_INTERVAL_S

@@ -198,11 +198,31 @@ class SessionNotFound(RequestRefused):
 
     code = Code.SESSION_NOT_FOUND
 
+    @property
+    def session(self) -> str | None:
+        """Its id."""
+        return self.details.get("session")
+
+    @property
+    def reason(self) -> str | None:
+        """How it ended, in one word, where that is known still: "expired" or "closed"."""
+        return self.details.get("reason")
+
 
 class SessionPoolMismatch(RequestRefused):
     """The session belongs to another pool than the one called."""
 
     code = Code.SESSION_POOL_MISMATCH
+
+    @property
+    def session(self) -> str | None:
+        """Its id."""
+        return self.details.get("session")
+
+    @property
+    def pool(self) -> str | None:
+        """The pool that it belongs to."""
+        return self.details.get("pool")
 
 
 class DeadlineExceeded(MaitredError):
@@ -244,9 +264,32 @@ class WorkerLost(MaitredError):
 
 
 class SessionLost(MaitredError):
-    """The session's worker is gone, and its state with it; `certificate` says why."""
+    """The session's worker is gone, and its state with it: open another one, and begin anew.
+
+    Its next call says so, and what was under way then: of that, one request may have been done in part.
+    """
 
     code = Code.SESSION_LOST
+
+    @property
+    def session(self) -> str | None:
+        """Its id."""
+        return self.details.get("session")
+
+    @property
+    def reason(self) -> str | None:
+        """How it ended, in one word: "lost", "drain" (its worker had to go), "failed" (it could not be opened)."""
+        return self.details.get("reason")
+
+    @property
+    def certificate(self) -> dict[str, Any]:
+        """The death certificate of its worker, as `WorkerLost` has it; empty where nobody died."""
+        return self.details.get("certificate") or {}
+
+    @property
+    def cause(self) -> str:
+        """Why the worker died: one word of the certificate's enumeration."""
+        return str(self.certificate.get("cause", "unknown"))
 
 
 class RemoteError(MaitredError):

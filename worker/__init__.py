@@ -12,5 +12,6 @@ Importing this imports no trio, no zmq and no numpy: an application's module sta
 
 from maitred.worker.context import Cancelled, Context
 from maitred.worker.service import Service
+from maitred.worker.session import Session
 
-__all__ = ["Cancelled", "Context", "Service"]
+__all__ = ["Cancelled", "Context", "Service", "Session"]

@@ -117,6 +117,7 @@ class Batch:
     def _answer(self, run: Run, element: Any, ran_s: float) -> Frames:
         if isinstance(element, Exception):
             return answers.failure(run.order, element, run.context, ran_s=ran_s)
+        run.returned = True
         return answers.result(run.order, element, self._max_message_bytes, ran_s=ran_s)
 
     def _failure(self, run: Run, error: BaseException, ran_s: float) -> Frames:

@@ -12,6 +12,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from maitred.worker.session import Session
+
 __all__ = ["Caller", "Cancelled", "Context", "NotBegun"]
 
 Caller = Callable[[str | None, str, dict[str, Any] | None, float | None], Any]
@@ -55,6 +57,7 @@ class Context:
         attempt: 1 for the first run of the request; more where an idempotent one is run again.
         worker_id: names this process in logs and tables.
         deadline: when the caller's time runs out, on the clock of `time.monotonic()`; None where it never does.
+        session: what the caller keeps here between its requests; None where it has none.
     """
 
     __slots__ = (
@@ -69,6 +72,7 @@ class Context:
         "deadline",
         "pool",
         "request_id",
+        "session",
         "worker_id",
     )
 
@@ -81,6 +85,7 @@ class Context:
         attempt: int = 1,
         worker_id: str = "",
         deadline: float | None = None,
+        session: Session | None = None,
         caller: Caller | None = None,
         acaller: AsyncCaller | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -91,6 +96,7 @@ class Context:
         self.attempt = attempt
         self.worker_id = worker_id
         self.deadline = deadline
+        self.session = session
         self._caller = caller
         self._acaller = acaller
         self._clock = clock

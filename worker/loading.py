@@ -46,6 +46,9 @@ def load_service(adapter: str) -> Service:
         found = getattr(found, name)
     if not isinstance(found, Service):
         raise AdapterError(f"adapter {adapter!r}: expected a maitred.worker.Service, found {type(found).__name__}")
+    missing = found.hooks.missing()
+    if missing is not None:
+        raise AdapterError(f"adapter {adapter!r}: {missing}")
     return found
 
 

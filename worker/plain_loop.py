@@ -7,6 +7,7 @@ SIGTERM ends the wait at once, or the loop after the function that runs.
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 from collections import deque
@@ -30,6 +31,8 @@ from maitred.worker.gathering import Gathering
 from maitred.worker.invoke import invoke
 from maitred.worker.requests import Requests, Taken
 from maitred.worker.running import Run
+from maitred.worker.session_orders import SessionOrders, at_once
+from maitred.worker.sessions import Owned
 
 __all__ = ["PlainLoop"]
 
@@ -38,6 +41,10 @@ IDLE_MS = 1000
 
 WAIT_FOR_BROKER_MS = 500
 """An answer waits for the broker to come back, in steps of this, so that SIGTERM is heard meanwhile."""
+
+
+Work = list[Taken] | tuple[messages.SessionOpen | messages.SessionClose, Sequence[Any]]
+"""Requests, or what the broker said of a session, in the order in which they came."""
 
 
 class _Terminated(Exception):
@@ -58,14 +65,15 @@ class PlainLoop:
         self, socket: zmq.Socket[bytes], connection: RequestsConnection, requests: Requests, control: Control
     ) -> None:
         self._socket = socket
-        self._socket.setsockopt(zmq.RCVTIMEO, IDLE_MS)
+        self._wait_ms = -1
         self._inbox = Inbox(socket)
         self._connection = connection
         self._requests = requests
         self._control = control
         self._window = requests.window
         self._gathering = Gathering(requests.service.commands)
-        self._backlog: deque[list[Taken]] = deque()
+        self._backlog: deque[Work] = deque()
+        self._sessions = SessionOrders(requests, self._send_for_session)
         self._waiting = False
         self._stopping = False
         self._owing = False
@@ -81,12 +89,15 @@ class PlainLoop:
         self._requests.page.mark_loaded()
         self._send(self._connection.register())
         while not self._stopping:
+            self._keep_what_is_due()
             if self._backlog:
-                self._serve(self._backlog.popleft())
+                self._do(self._backlog.popleft())
             elif (received := self._wait()) is not None:
                 self._obey(*received)
             elif not self._stopping:  # a second without a word: the rest of a batch does not come
                 self._backlog.extend(map(self._requests.take_all, self._gathering.rest()))
+                self._sessions.idle()
+        at_once(self._sessions.drain())
         if not self._owing:  # after LEAVE, what is unanswered counts as never begun
             self._send(self._connection.leave(), wait=False)
 
@@ -97,6 +108,7 @@ class PlainLoop:
 
     def _wait(self) -> tuple[messages.ToWorker, Sequence[Any]] | None:
         """Sleep until a message came; an idle connection is used, so that a broken one is noticed."""
+        self._wait_no_longer_than(self._sessions.next_deadline())
         try:
             self._waiting = True
             if self._stopping:
@@ -127,6 +139,9 @@ class PlainLoop:
             case messages.Dispatch():
                 for group in self._gathering.add(message, body, time.monotonic()):
                     self._serve(self._requests.take_all(group))
+            case messages.SessionOpen() | messages.SessionClose():
+                self._backlog.extend(map(self._requests.take_all, self._gathering.rest()))
+                self._backlog.append((message, body))
             case messages.WorkerCancel():
                 self._requests.running.cancel((message.client, message.id), message.reason)
             case messages.WorkerGrant():
@@ -135,6 +150,7 @@ class PlainLoop:
                 self._requests.welcomed(message)
                 self._requests.page.mark_ready()
                 self._control.begin(message.interval)
+                self._announce()
             case messages.Stranger():
                 self._register_again()
             case _:
@@ -152,6 +168,15 @@ class PlainLoop:
         self._backlog.extend(map(self._requests.take_all, self._gathering.rest()))
         self._send(self._connection.register())
 
+    def _do(self, work: Work) -> None:
+        match work:
+            case messages.SessionOpen() as order, body:
+                at_once(self._sessions.open(order, body))
+            case messages.SessionClose() as order, _:
+                at_once(self._sessions.close(order))
+            case list():
+                self._serve(work)
+
     def _serve(self, taken: list[Taken]) -> None:
         for run, _ in taken:
             self._requests.begin(run)
@@ -165,8 +190,39 @@ class PlainLoop:
     def _finish(self, run: Run, answer: Frames) -> None:
         if self._send(answer):
             self._requests.end(run)
+            if run.order.session is not None:
+                self._keep(self._sessions.due_after(run.order.session))
         else:
             self._owing = True
+
+    # --- sessions: one thing happens at a time here, so nothing runs beside their requests ---
+
+    def _announce(self) -> None:
+        """A broker may not know what this worker owns: after it was restarted, or had lost this worker."""
+        for owned in self._requests.sessions.all():
+            at_once(self._sessions.announce(owned))
+            self._keep(owned)
+
+    def _keep_what_is_due(self) -> None:
+        now = time.monotonic()
+        if now >= self._sessions.next_deadline():
+            for owned in self._sessions.due(now):
+                self._keep(owned)
+
+    def _keep(self, owned: Owned | None) -> None:
+        if owned is not None:
+            at_once(self._sessions.keep(owned))
+
+    async def _send_for_session(self, message: Frames) -> bool:
+        return self._send(message)
+
+    def _wait_no_longer_than(self, deadline: float) -> None:
+        wait_ms = IDLE_MS
+        if deadline != math.inf:
+            wait_ms = min(IDLE_MS, max(0, math.ceil((deadline - time.monotonic()) * 1000)))
+        if wait_ms != self._wait_ms:
+            self._wait_ms = wait_ms
+            self._socket.setsockopt(zmq.RCVTIMEO, wait_ms)
 
     def _serve_batch(self, batch: Batch) -> None:
         for run, answer in batch.left_out:
@@ -203,6 +259,7 @@ class PlainLoop:
         except BaseException as error:  # whatever an application raises, sys.exit included, its caller is answered
             ran_s = time.perf_counter() - began
             return answers.failure(run.order, error, run.context, ran_s=ran_s, outcome=run.outcome)
+        run.returned = True
         return answers.result(run.order, value, self._requests.max_message_bytes, ran_s=time.perf_counter() - began)
 
     def _send(self, message: Frames, *, wait: bool = True) -> bool:

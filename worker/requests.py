@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -19,6 +20,8 @@ from maitred.worker.loading import AdapterError
 from maitred.worker.options import WorkerOptions
 from maitred.worker.running import Run, Running
 from maitred.worker.service import Command, Service
+from maitred.worker.session import Session
+from maitred.worker.sessions import Sessions
 from maitred.worker.started_page import StartedPage
 
 __all__ = ["Requests", "Taken", "check_room"]
@@ -35,6 +38,8 @@ class Requests:
         service: its commands.
 
     Attributes:
+        pool: its name.
+        sessions: those that this process owns.
         prefetch: requests, or batches of them, that may lie ready: fewer than allowed where batches are so large that a
             worker could not hold them.
         window: what synchronous functions of the main thread run in.
@@ -44,6 +49,7 @@ class Requests:
     def __init__(self, options: WorkerOptions, service: Service) -> None:
         self.service = service
         self.running = Running(Held())
+        self.sessions = Sessions()
         self.calls = Calls(options.clients_endpoint) if options.clients_endpoint else None
         self.page = options.started or StartedPage(MAX_SLOTS)
         largest = _largest_batch(service)
@@ -54,7 +60,7 @@ class Requests:
         self.in_threads = False
         self._async = frozenset(name for name, command in service.commands.items() if command.is_async)
         self._batched = {name: command for name, command in service.commands.items() if command.batch}
-        self._pool = options.pool
+        self.pool = options.pool
         self._worker_id = options.worker.hex()
 
     def welcomed(self, welcome: Welcome) -> None:
@@ -72,7 +78,7 @@ class Requests:
             return calls.call(run, pool, command, args, timeout)
 
         context = Context(
-            pool=self._pool,
+            pool=self.pool,
             command=order.command,
             request_id=f"{order.client.hex()[:8]}-{order.id}",
             attempt=order.attempt,
@@ -98,20 +104,35 @@ class Requests:
         return self._batched.get(taken[0][0].order.command) if taken and self._batched else None
 
     def begin(self, run: Run) -> None:
-        """Its function is about to run: note it where a death leaves it."""
+        """Its function is about to run: note it where a death leaves it, and find its session."""
         run.slot = self.page.begin(run.order.client, run.order.id, run.context.deadline or 0.0)
+        if run.order.session is not None:
+            owned = self.sessions.find(run.order.session)
+            run.context.session = None if owned is None else owned.session
 
     def end(self, run: Run) -> None:
         """Its answer was handed to ZeroMQ."""
         self.page.end(run.slot)
         self.running.end(run)
+        if run.order.session is not None:
+            self.sessions.answered(run.order.session, time.monotonic(), well=run.returned)
 
     def read(self, run: Run, body: Sequence[Any]) -> tuple[Command, dict[str, Any]] | Frames:
-        """Find the command and check the arguments; frames are the answer where that failed."""
+        """Find the command and check the arguments; frames are the answer where that failed, or its session is not here."""
+        session = run.order.session
+        if session is not None and run.context.session is None:
+            return answers.failure(run.order, self.sessions.absence(session))
         try:
             return answers.read_request(self.service, run.order, body)
         except Exception as error:
             return answers.failure(run.order, error)
+
+    def context_of(self, command: str, session: Session) -> Context:
+        """For what runs on behalf of a session, and of no request."""
+        name = f"session-{session.id[:8]}"
+        return Context(
+            pool=self.pool, command=command, request_id=name, worker_id=self._worker_id, session=session
+        )  # fmt: skip
 
     def commands(self) -> list[CommandInfo]:
         """What the broker has to know of the service."""

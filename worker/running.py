@@ -39,6 +39,7 @@ class Run:
         interruptible: it runs in the main thread, where an exception can be raised in it (`worker.interrupt`).
         overdue: it was told to stop long enough ago to be interrupted.
         interrupted: an exception was raised in it.
+        returned: its function did, and raised nothing.
         ended: it is answered.
         slot: where it stands on the started page.
     """
@@ -46,6 +47,7 @@ class Run:
     on_change: Callable[[], object] | None = None
     overdue = False
     interrupted = False
+    returned = False
     ended = False
     slot = -1
 
@@ -102,6 +104,7 @@ class Running:
     def end(self, run: Run) -> None:
         """It is answered."""
         run.ended = True
+        run.on_change = None  # it refers to the run: a cycle, and a session's state with it
         with self._lock:
             self._runs.pop(run.key, None)
             self.held.answer(run.key)

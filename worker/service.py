@@ -10,7 +10,6 @@ Everything that can be wrong with a command is found when it is registered, with
 
 from __future__ import annotations
 
-import enum
 import inspect
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -23,20 +22,13 @@ from maitred.protocol.limits import MAX_COMMANDS, MAX_NAME_CHARS
 from maitred.worker import refusals
 from maitred.worker.arguments import Arguments
 from maitred.worker.command_options import CommandOptions, read_options
+from maitred.worker.kinds import Kind, kind_of, label_of
+from maitred.worker.session_hooks import SessionHooks
 from maitred.worker.signature import Parameter, Signature, layers, per_item, read_signature
 
 __all__ = ["Command", "Kind", "Service", "Startup"]
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-class Kind(enum.Enum):
-    """How a command's function is run."""
-
-    SYNC = "sync"
-    GENERATOR = "generator"
-    ASYNC = "async"
-    ASYNC_GENERATOR = "async generator"
 
 
 class Command(msgspec.Struct, frozen=True):
@@ -71,7 +63,7 @@ class Command(msgspec.Struct, frozen=True):
     @property
     def streams(self) -> bool:
         """Whether parts come before the result."""
-        return self.kind in (Kind.GENERATOR, Kind.ASYNC_GENERATOR)
+        return self.kind.streams
 
     @property
     def is_async(self) -> bool:
@@ -116,10 +108,11 @@ class Startup(msgspec.Struct, frozen=True):
     takes_context: bool
 
 
-class Service:
+class Service(SessionHooks):
     """The commands of one pool's workers. A module holds one, by convention named `service`."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._commands: dict[str, Command] = {}
         self._startups: list[Startup] = []
         self._preloads: list[Callable[[], object]] = []
@@ -142,9 +135,8 @@ class Service:
     @property
     def needs_trio(self) -> bool:
         """Whether any function is async, so that the process has to run a trio loop."""
-        return any(command.is_async for command in self._commands.values()) or any(
-            startup.is_async for startup in self._startups
-        )
+        functions = (*self._commands.values(), *self._startups)
+        return self.hooks.needs_trio or any(function.is_async for function in functions)
 
     @overload
     def command(self, function: F, /) -> F: ...
@@ -196,8 +188,8 @@ class Service:
         Raises:
             TypeError: it takes arguments, is async, or streams.
         """
-        label = _label(function)
-        if inspect.signature(function).parameters or _kind_of(function) is not Kind.SYNC:
+        label = label_of(function)
+        if inspect.signature(function).parameters or kind_of(function) is not Kind.SYNC:
             raise TypeError(f"@service.preload: {label} must be a plain function that takes nothing")
         self._preloads.append(function)
         return function
@@ -211,8 +203,8 @@ class Service:
         Raises:
             TypeError: it takes more than a context, or streams.
         """
-        label = _label(function)
-        kind = _kind_of(function)
+        label = label_of(function)
+        kind = kind_of(function)
         required = [
             item
             for item in inspect.signature(function).parameters.values()
@@ -220,7 +212,7 @@ class Service:
         ]
         if len(required) > 1 or any(item.kind is item.KEYWORD_ONLY for item in required):
             raise TypeError(f"@service.startup: {label} must take nothing, or one `context`")
-        if kind in (Kind.GENERATOR, Kind.ASYNC_GENERATOR):
+        if kind.streams:
             raise TypeError(f"@service.startup: {label} must not yield")
         self._startups.append(Startup(function, kind is Kind.ASYNC, len(required) == 1))
         return function
@@ -245,14 +237,16 @@ class Service:
         )
 
     def _add(self, function: Any, name: str | None, options: CommandOptions) -> Any:
-        label = _label(function)
+        label = label_of(function)
         name = _name_of(function, label) if name is None else name
         _check_name(name, label)
         if name in self._commands:
-            raise ValueError(f"command {name!r} is registered twice: {_label(self._commands[name].function)}, {label}")
+            raise ValueError(
+                f"command {name!r} is registered twice: {label_of(self._commands[name].function)}, {label}"
+            )
         if len(self._commands) >= MAX_COMMANDS:
             raise ValueError(f"a service has at most {MAX_COMMANDS} commands; {label} is one too many")
-        kind = _kind_of(function)
+        kind = kind_of(function)
         signature = read_signature(function, label)
         arguments = Arguments(name, _of_items(signature, kind, label) if options.batch else signature, label)
         doc = inspect.getdoc(layers(function)[-1]) or ""
@@ -261,7 +255,7 @@ class Service:
 
 
 def _of_items(signature: Signature, kind: Kind, label: str) -> Signature:
-    if kind in (Kind.GENERATOR, Kind.ASYNC_GENERATOR):
+    if kind.streams:
         raise TypeError(f"{label}: a batch has many callers and cannot stream; return a list of results")
     return per_item(signature, label)
 
@@ -280,19 +274,3 @@ def _check_name(name: str, label: str) -> None:
         raise ValueError(f"{label}: a command's name has 1 to {MAX_NAME_CHARS} characters, not {len(name)}")
     if not name.isprintable() or " " in name:
         raise ValueError(f"{label}: a command's name is printable and has no spaces, {name!r} is not so")
-
-
-def _kind_of(function: Any) -> Kind:
-    for layer in layers(function):
-        if inspect.isasyncgenfunction(layer):
-            return Kind.ASYNC_GENERATOR
-        if inspect.isgeneratorfunction(layer):
-            return Kind.GENERATOR
-        if inspect.iscoroutinefunction(layer):
-            return Kind.ASYNC
-    return Kind.SYNC
-
-
-def _label(function: Any) -> str:
-    inner = layers(function)[-1]
-    return f"{getattr(inner, '__module__', '?')}.{getattr(inner, '__qualname__', repr(inner))}"

@@ -65,6 +65,7 @@ class TrioAnswers:
                     ran_s = time.perf_counter() - began
                     return answers.failure(run.order, error, run.context, ran_s=ran_s, outcome=run.outcome)
             else:
+                run.returned = True
                 ran_s = time.perf_counter() - began
                 return answers.result(run.order, value, self._requests.max_message_bytes, ran_s=ran_s)
         return answers.failure(run.order, run.interrupt(), run.context, outcome=run.outcome)

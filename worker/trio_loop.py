@@ -9,7 +9,7 @@ import contextlib
 import signal
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import trio
@@ -26,9 +26,11 @@ from maitred.worker.calling import AsyncCalls
 from maitred.worker.context import Cancelled
 from maitred.worker.control import Control
 from maitred.worker.gathering import Arrived, Gathering
+from maitred.worker.lanes import Lane
 from maitred.worker.requests import Requests, Taken
 from maitred.worker.running import Run
 from maitred.worker.trio_answers import TrioAnswers
+from maitred.worker.trio_sessions import TrioSessions
 
 __all__ = ["TrioLoop"]
 
@@ -75,7 +77,8 @@ class TrioLoop:
         self._slots = slots
         self._runs = 0
         self._gathering = Gathering(requests.service.commands)
-        self._waiting: deque[list[Arrived]] = deque()
+        self._waiting: deque[list[Arrived] | Lane] = deque()
+        self._sessions = TrioSessions(requests, self._send, self._take, self._begin_lane)
         self._taken: deque[list[Taken]] = deque()
         self._refusal: MaitredError | None = None
 
@@ -103,6 +106,7 @@ class TrioLoop:
         await nursery.start(self._pump.run)
         nursery.start_soon(self._stay_in_touch)
         nursery.start_soon(self._register)
+        nursery.start_soon(self._sessions.keep_what_is_due)
         with trio.open_signal_receiver(signal.SIGTERM) as signals:
             async for _ in signals:
                 break
@@ -110,6 +114,7 @@ class TrioLoop:
         while self._runs:
             self._left = trio.Event()
             await self._left.wait()
+        await self._sessions.drain()
         if not self._owing:  # after LEAVE, what is unanswered counts as never begun
             with contextlib.suppress(WouldBlock):
                 self._pump.send(0, self._connection.leave())
@@ -119,20 +124,21 @@ class TrioLoop:
             await trio.sleep(IDLE_S)
             self._wait_no_longer()
             if not self._runs:
+                self._sessions.idle()
                 with contextlib.suppress(WouldBlock):
                     self._pump.send(0, self._connection.heartbeat())
 
     def _wait_no_longer(self) -> None:
         """Begin with what has come of a batch: its rest has not come for a while."""
-        self._waiting.extend(self._gathering.rest())
+        self._line_up(self._gathering.rest())
         self._begin_more()
 
     def _register_if_stranger(self) -> None:
         """All that has arrived was taken: what is not named as held from here on is lost."""
         if self._stranger and self._nursery is not None:
             self._stranger = False
-            self._waiting.extend(self._gathering.rest())
-            self._taken.extend(self._take() for _ in range(len(self._waiting)))
+            self._line_up(self._gathering.rest())
+            self._take_all()
             self._nursery.start_soon(self._register)
             self._begin_more()
 
@@ -150,8 +156,11 @@ class TrioLoop:
             return
         match order:
             case messages.Dispatch():
-                self._waiting.extend(self._gathering.add(order, body, time.monotonic()))
+                self._line_up(self._gathering.add(order, body, time.monotonic()))
                 self._begin_more()
+            case messages.SessionOpen() | messages.SessionClose():
+                self._line_up(self._gathering.rest())
+                self._sessions.obey(order, body)
             case messages.WorkerCancel():
                 self._requests.running.cancel((order.client, order.id), order.reason)
             case messages.WorkerGrant():
@@ -160,41 +169,75 @@ class TrioLoop:
                 self._requests.welcomed(order)
                 self._requests.page.mark_ready()
                 self._control.begin(order.interval)
+                self._nursery.start_soon(self._sessions.announce, self._sessions.to_announce())
             case messages.Stranger():
                 self._stranger = True
             case _:
                 pass
 
+    def _line_up(self, groups: Iterable[list[Arrived]]) -> None:
+        for group in groups:
+            session = group[0][0].session
+            if session is None:
+                self._waiting.append(group)
+            else:
+                self._sessions.serve_later(session, group)
+
+    def _begin_lane(self, lane: Lane) -> None:
+        self._waiting.append(lane)
+        self._begin_more()
+
+    def _take_all(self) -> None:
+        for _ in range(len(self._waiting)):
+            each = self._waiting.popleft()
+            if isinstance(each, Lane):
+                self._waiting.append(each)
+            else:
+                self._taken.append(self._take(each))
+        self._sessions.hold()
+
     def _begin_more(self) -> None:
         """Begin what lies ready, as far as there is room; what was sent ahead waits, and may be recalled meanwhile."""
         assert self._nursery is not None
         while (self._taken or self._waiting) and self._runs < self._slots and not self._stopping:
-            taken = self._taken.popleft() if self._taken else self._take()
-            if taken:
+            work = self._next()
+            if work:
                 self._runs += 1
-                self._nursery.start_soon(self._serve, taken)
+                self._nursery.start_soon(self._serve, work)
 
-    def _take(self) -> list[Taken]:
-        return self._requests.take_all(self._waiting.popleft(), self._calls.call if self._calls else None)
+    def _next(self) -> list[Taken] | Lane:
+        if self._taken:
+            return self._taken.popleft()
+        waiting = self._waiting.popleft()
+        return waiting if isinstance(waiting, Lane) else self._take(waiting)
 
-    async def _serve(self, taken: list[Taken]) -> None:
-        for run, _ in taken:
-            self._requests.begin(run)
+    def _take(self, group: Iterable[Arrived]) -> list[Taken]:
+        return self._requests.take_all(group, self._calls.call if self._calls else None)
+
+    async def _serve(self, work: list[Taken] | Lane) -> None:
         try:
-            command = self._requests.batched(taken)
-            if command is not None:
-                batch = Batch(self._requests, command, taken)
-                for run, answer in batch.left_out:
-                    await self._finish(run, answer)
-                for run, answer in await self._answers.batch(command, batch):
-                    await self._finish(run, answer)
+            if isinstance(work, Lane):
+                await self._sessions.run(work, self._serve_all)
             else:
-                for run, body in taken:
-                    await self._finish(run, await self._answers.answer(run, body))
+                await self._serve_all(work)
         finally:
             self._runs -= 1
             self._left.set()
             self._begin_more()
+
+    async def _serve_all(self, taken: list[Taken]) -> None:
+        for run, _ in taken:
+            self._requests.begin(run)
+        command = self._requests.batched(taken)
+        if command is not None:
+            batch = Batch(self._requests, command, taken)
+            for run, answer in batch.left_out:
+                await self._finish(run, answer)
+            for run, answer in await self._answers.batch(command, batch):
+                await self._finish(run, answer)
+        else:
+            for run, body in taken:
+                await self._finish(run, await self._answers.answer(run, body))
 
     async def _finish(self, run: Run, answer: Frames) -> None:
         if await self._send(answer):

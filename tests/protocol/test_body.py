@@ -66,6 +66,14 @@ def test_more_large_buffers_than_frames_stay_in_band() -> None:
     assert decode_body(frames) == value
 
 
+@pytest.mark.parametrize("spare", [0, 1, 5])
+def test_frames_can_be_left_for_something_else(spare: int) -> None:
+    value = [bytes([n]) * limits.OUT_OF_BAND_BYTES for n in range(70)]
+    body = encode_body(value, spare=spare)
+    assert len(body) == limits.MAX_FRAMES - 1 - spare
+    assert decode_body(body) == value
+
+
 @pytest.mark.parametrize("count", [0, 3, LARGE])
 @pytest.mark.parametrize("dtype", ["<f8", ">i4", "?", "<c16", "S5", "<U3", "<M8[ns]"])
 def test_arrays_keep_dtype_and_shape(dtype: str, count: int) -> None:

@@ -17,7 +17,18 @@ from maitred.protocol.client import (
     Replied,
     Welcomed,
 )
-from maitred.protocol.errors import PayloadTooLarge, PoolSaturated, ProtocolError, Unavailable, UnknownPool
+from maitred.protocol.errors import (
+    PayloadTooLarge,
+    PoolSaturated,
+    ProtocolError,
+    SessionLost,
+    SessionNotFound,
+    SessionPoolMismatch,
+    Unavailable,
+    UnknownPool,
+    from_wire,
+)
+from maitred.protocol.joined import SessionEndedEvent, SessionMovedEvent
 
 ID = b"c" * 16
 WELCOME = m.Welcome(b"e" * 16, interval=1.0, liveness=3, max_message=100)
@@ -322,3 +333,161 @@ def test_a_refusal_whose_details_are_none_is_still_one() -> None:
     assert isinstance(error, PoolSaturated)
     assert (error.retry_after, error.ticket, error.queued, error.capacity) == (None, None, None, None)
     assert error.reason == "queue_full"
+
+
+# --- sessions ---
+
+SESSION = b"s" * 16
+OPEN = m.Open(1, SESSION, "p", 60.0)
+ATTACH = m.Session(1, SESSION, "attach")
+
+
+def opened(connection: ClientConnection, message: m.Open | m.Session = OPEN) -> ClientConnection:
+    connection.join(message, [b"\x80"] if isinstance(message, m.Open) else [], 0.0)
+    assert sent(connection) == [message]
+    connection.receive(frames.encode(m.Reply(message.id), [b"row"]), 0.1)
+    return connection
+
+
+def session_ended(reason: str = "lost", details: object = None) -> frames.Frames:
+    return frames.encode(m.SessionEnded(SESSION, reason), encode_body(details))
+
+
+def test_a_reply_says_which_owner_gave_it() -> None:
+    connection = connected()
+    ask(connection, 1)
+    (replied,) = connection.receive(frames.encode(m.Reply(1, epoch=3), [b"r"]), 0.1)
+    assert replied == Replied(1, [b"r"], m.LEVEL_OK, 3)
+
+
+@pytest.mark.parametrize("message", [OPEN, ATTACH])
+def test_a_session_that_was_joined_is_told_of_until_it_is_left(message: m.Open | m.Session) -> None:
+    connection = connected()
+    connection.join(message, [b"\x80"] if message is OPEN else [], 0.0)
+    assert connection.next_deadline() == 1.0  # an opening that is unanswered keeps heartbeats up
+    assert sent(connection) == [message]
+    assert connection.receive(frames.encode(m.Reply(1), [b"row"]), 0.1) == [Replied(1, [b"row"])]
+    assert connection.next_deadline() == 1.0
+    assert connection.receive(frames.encode(m.SessionMoved(SESSION, 2)), 0.2) == [SessionMovedEvent(1, 2)]
+    connection.abandon(1)
+    assert sent(connection) == []  # it goes on
+    assert connection.receive(session_ended(), 0.3) == []
+    assert connection.receive(frames.encode(m.SessionMoved(SESSION, 3)), 0.3) == []
+    assert connection.next_deadline() is None
+
+
+def test_an_opening_that_is_given_up_is_cancelled() -> None:
+    connection = connected()
+    connection.join(OPEN, [b"\x80"], 0.0)
+    connection.abandon(1)
+    assert sent(connection) == [OPEN, m.Cancel(1)]
+    assert connection.receive(frames.encode(m.Reply(1), [b"row"]), 0.1) == []
+    assert not connection.waiting
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind"),
+    [("lost", SessionLost), ("drain", SessionLost), ("expired", SessionNotFound), ("closed", SessionNotFound)],
+)
+def test_its_end_is_the_error_of_its_next_request(reason: str, kind: type[Exception]) -> None:
+    connection = opened(connected())
+    (event,) = connection.receive(session_ended(reason, {"certificate": {"cause": "oom"}}), 0.2)
+    assert isinstance(event, SessionEndedEvent)
+    assert (event.id, event.reason, type(event.error)) == (1, reason, kind)
+    assert event.error.details == {"session": SESSION.hex(), "reason": reason, "certificate": {"cause": "oom"}}
+    assert connection.receive(session_ended(reason), 0.3) == []
+    assert not connection.waiting
+
+
+@pytest.mark.parametrize("details", [None, [1], {"message": "x", "self": 1, 3: 4}])
+def test_the_end_of_a_session_is_told_whatever_its_details_are(details: object) -> None:
+    connection = opened(connected())
+    (event,) = connection.receive(session_ended("another", details), 0.2)
+    assert isinstance(event, SessionEndedEvent)
+    assert isinstance(event.error, SessionLost)
+    assert (event.error.reason, event.error.certificate, event.error.cause) == ("another", {}, "unknown")
+
+
+def test_each_that_joined_a_session_is_told() -> None:
+    connection = opened(opened(connected()), m.Session(2, SESSION, "attach"))
+    connection.join(m.Open(3, b"t" * 16, "p"), [b"\x80"], 0.0)
+    assert [event.id for event in connection.receive(frames.encode(m.SessionMoved(SESSION, 2)), 0.2)] == [1, 2]  # pyright: ignore
+    connection.abandon(1)
+    (event,) = connection.receive(session_ended(), 0.3)
+    assert isinstance(event, SessionEndedEvent)
+    assert event.id == 2
+    assert connection.waiting
+
+
+@pytest.mark.parametrize("epoch", [b"e" * 16, b"f" * 16])
+def test_a_broker_that_lost_the_connection_is_told_attach(epoch: bytes) -> None:
+    connection = opened(connected())
+    connection.join(m.Open(2, b"t" * 16, "p"), [b"\x80"], 0.5)
+    sent(connection)
+    connection.tick(1.0)
+    sent(connection)
+    assert strangers(connection, 1) == [m.Hello(ID)]  # to the heartbeat
+    _, failed = connection.receive(frames.encode(m.Welcome(epoch, 1.0, 3, 100)), 1.2)
+    assert isinstance(failed, Failed)
+    assert failed.id == 2  # nobody knows whether that was opened
+    assert sent(connection) == [m.Heartbeat(), ATTACH]
+    assert connection.receive(frames.encode(m.Reply(1), [b"row"]), 1.3) == [Replied(1, [b"row"])]
+    assert len(connection.receive(session_ended(), 1.4)) == 1
+
+
+def test_an_opening_that_a_stranger_answered_is_said_again() -> None:
+    connection = connected()
+    connection.join(OPEN, [b"\x80"], 0.0)
+    sent(connection)
+    assert strangers(connection, 1) == [m.Hello(ID)]
+    assert connection.receive(frames.encode(WELCOME), 1.2) == [Welcomed(WELCOME)]
+    assert sent(connection) == [OPEN]
+
+
+def test_a_session_that_did_not_outlive_the_broker_fails_and_one_it_cannot_speak_of_does_not() -> None:
+    connection = opened(connected())
+    unavailable = frames.encode(m.Error(1, "unavailable", "draining"), encode_body({}))
+    assert connection.receive(unavailable, 0.2) == []
+    assert connection.waiting
+    (event,) = connection.receive(frames.encode(m.Error(1, "session_not_found", "no"), encode_body({})), 0.3)
+    assert isinstance(event, Failed)
+    assert not connection.waiting
+    assert connection.receive(session_ended(), 0.4) == []
+
+
+def test_a_session_that_cannot_be_opened_fails() -> None:
+    connection = connected()
+    connection.join(OPEN, [b"\x80"], 0.0)
+    (event,) = connection.receive(frames.encode(m.Error(1, "unavailable", "no"), encode_body({})), 0.2)
+    assert isinstance(event, Failed)
+    assert not connection.waiting
+    assert connection.receive(session_ended(), 0.4) == []
+
+
+def test_a_session_outlives_any_silence_and_an_opening_does_not() -> None:
+    connection = opened(connected())
+    connection.join(m.Open(2, b"t" * 16, "p"), [b"\x80"], 1.0)
+    (event,) = connection.tick(4.1 + PATIENCE_S)
+    assert isinstance(event, Failed)
+    assert event.id == 2
+    assert connection.waiting
+    assert len(connection.fail_all(Unavailable("gone"))) == 1
+    assert connection.receive(session_ended(), 20.0) == []
+
+
+def test_too_large_metadata_are_not_sent() -> None:
+    connection = connected()
+    with pytest.raises(PayloadTooLarge) as caught:
+        connection.join(OPEN, [b"x" * 101], 0.0)
+    assert caught.value.what == "metadata"
+    assert not connection.waiting
+
+
+def test_what_a_session_s_errors_carry_are_attributes_even_where_it_is_left_out() -> None:
+    for code, kind in (("session_not_found", SessionNotFound), ("session_lost", SessionLost)):
+        error = from_wire(code, "gone", {})
+        assert isinstance(error, kind)
+        assert (error.session, error.reason) == (None, None)
+    error = from_wire("session_pool_mismatch", "no", {"session": "ab", "pool": "p"})
+    assert isinstance(error, SessionPoolMismatch)
+    assert (error.session, error.pool) == ("ab", "p")

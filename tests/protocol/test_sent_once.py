@@ -16,9 +16,14 @@ from maitred.protocol import frames
 from maitred.protocol import messages as m
 from maitred.protocol.body import encode_body
 from maitred.protocol.client import ClientConnection, Failed, PressureChanged, Replied
-from maitred.protocol.errors import PoolSaturated, Unavailable
+from maitred.protocol.errors import PoolSaturated, SessionNotFound, Unavailable
+from maitred.protocol.joined import SessionEndedEvent
 
 INTERVAL_S = 1.0
+
+
+def session_id(number: int) -> bytes:
+    return number.to_bytes(16, "big")
 
 
 class Wire(RuleBasedStateMachine):
@@ -41,6 +46,13 @@ class Wire(RuleBasedStateMachine):
         self.asked = 0
         self.open: dict[int, None] = {}  # watches that the client has not closed
         self.closed: dict[int, None] = {}
+        self.joins: dict[int, None] = {}  # sessions that the client has asked to open, and not left
+        self.left: dict[int, None] = {}
+        self.replied: dict[int, None] = {}  # those of which it knows
+        self.sessions: dict[int, None] = {}  # that exist: they outlive the broker
+        self.told: dict[int, None] = {}  # that this life of the broker would tell of
+        self.opened: Counter[int] = Counter()
+        self.gone: Counter[int] = Counter()
         self.client.start(self.now)
         self.settle()
 
@@ -63,6 +75,20 @@ class Wire(RuleBasedStateMachine):
             number = data.draw(st.sampled_from(list(self.open)))
             del self.open[number]
             self.closed[number] = None
+            self.client.abandon(number)
+
+    @rule()
+    def open_session(self) -> None:
+        self.asked += 1
+        self.joins[self.asked] = None
+        self.client.join(m.Open(self.asked, session_id(self.asked), "p"), [b"\x80"], self.now)
+
+    @rule(data=st.data())
+    def leave_session(self, data: st.DataObject) -> None:
+        if self.joins:
+            number = data.draw(st.sampled_from(list(self.joins)))
+            del self.joins[number]
+            self.left[number] = None
             self.client.abandon(number)
 
     @rule(seconds=st.floats(0.1, 20))
@@ -91,7 +117,8 @@ class Wire(RuleBasedStateMachine):
         for _ in range(min(count, len(self.up))):
             message = frames.from_client.decode(self.up.popleft())[0]
             if isinstance(message, m.Hello):
-                self.known, self.unanswered, self.watched = True, [], {}
+                self.forget()
+                self.known = True
                 self.say(m.Welcome(self.lives.to_bytes(16, "big"), INTERVAL_S, 3, 100))
             elif not self.known:
                 if isinstance(message, m.Request):
@@ -109,6 +136,13 @@ class Wire(RuleBasedStateMachine):
         elif isinstance(message, m.Watch):
             self.watched[message.id] = None
             self.say(m.Pressure(message.id, message.pool, m.LEVEL_OK, 0, 1))
+        elif isinstance(message, m.Open):
+            number = int.from_bytes(message.session, "big")
+            self.opened[number] += 1
+            self.sessions[number] = self.told[number] = None
+            self.say(m.Reply(message.id), [b"\xc0"])
+        elif isinstance(message, m.Session):
+            self.attach(message)
         elif isinstance(message, m.Cancel):
             self.watched.pop(message.id, None)
 
@@ -121,17 +155,36 @@ class Wire(RuleBasedStateMachine):
             else:
                 self.say(m.Reply(number), [b"\xc0"])
 
+    def attach(self, message: m.Session) -> None:
+        number = int.from_bytes(message.session, "big")
+        if number in self.sessions:
+            self.told[number] = None
+            self.say(m.Reply(message.id), [b"\xc0"])
+        else:
+            self.say(m.Error(message.id, "session_not_found", "gone"), encode_body({}))
+
+    @rule(data=st.data())
+    def end_session(self, data: st.DataObject) -> None:
+        if self.sessions:
+            number = data.draw(st.sampled_from(list(self.sessions)))
+            del self.sessions[number]
+            if self.told.pop(number, 0) is None:
+                self.say(m.SessionEnded(session_id(number), "expired"), encode_body({}))
+
+    def forget(self) -> None:
+        self.known, self.unanswered, self.watched, self.told = False, [], {}, {}
+
     @rule()
     def restart(self) -> None:
         self.lives += 1
-        self.known, self.unanswered, self.watched = False, [], {}
+        self.forget()
 
     @rule()
     def break_connection(self) -> None:
         """What is on its way is lost; the broker sees a connection that it does not know."""
         self.up.clear()
         self.down.clear()
-        self.known, self.unanswered, self.watched = False, [], {}
+        self.forget()
 
     def say(self, message: m.Message, body: Any = ()) -> None:
         self.down.append(frames.encode(message, body))
@@ -142,9 +195,16 @@ class Wire(RuleBasedStateMachine):
         for event in events:
             if isinstance(event, Replied | Failed):
                 assert event.id not in self.open, "a watch does not end by itself"
+            if isinstance(event, Replied) and event.id in self.joins:
+                self.replied[event.id] = None
+            elif isinstance(event, SessionEndedEvent | Failed) and event.id in self.joins:
+                del self.joins[event.id]
+                self.gone[event.id] += 1
+                known = event.id in self.replied
+                assert not (known and isinstance(event, Failed)) or isinstance(event.error, SessionNotFound)
+            elif isinstance(event, Replied | Failed):
                 self.ended[event.id] += 1
-            if isinstance(event, Failed):
-                assert isinstance(event.error, Unavailable | PoolSaturated)
+                assert not isinstance(event, Failed) or isinstance(event.error, Unavailable | PoolSaturated)
             if isinstance(event, PressureChanged):
                 assert event.id in self.open
 
@@ -152,6 +212,8 @@ class Wire(RuleBasedStateMachine):
     def nothing_is_acted_upon_twice(self) -> None:
         assert all(count == 1 for count in self.acted.values())
         assert all(count == 1 for count in self.ended.values())
+        assert all(count == 1 for count in self.opened.values())
+        assert all(count == 1 for count in self.gone.values())
         assert all(count <= 1 + self.strangers[number] for number, count in self.sent.items())
 
     def teardown(self) -> None:
@@ -163,9 +225,10 @@ class Wire(RuleBasedStateMachine):
         self.settle()
         self.nothing_is_acted_upon_twice()
         assert not self.client.outgoing
-        watches = self.open.keys()
-        assert set(self.ended) == set(range(1, self.asked + 1)) - watches - self.closed.keys()
+        watches, sessions = self.open.keys(), self.joins.keys() | self.left.keys() | self.gone.keys()
+        assert set(self.ended) == set(range(1, self.asked + 1)) - watches - self.closed.keys() - sessions
         assert self.watched.keys() == watches, "each watch that is open is watched"
+        assert self.joins.keys() <= self.replied.keys() & self.told.keys(), "each session that is joined is told of"
 
     def settle(self) -> None:
         """Let all come through, and time pass until nobody has more to say."""

@@ -31,6 +31,12 @@ TABLES: dict[str, Any] = {
         {"fingerprint": "f00d11", "pool": "general", "command": "eat", "deaths": 3, "last_cause": "oom", "age": 60.0},
         {"fingerprint": "f00d22", "pool": "general", "command": "eat", "deaths": 3, "last_cause": "signal", "age": 61.0},
     ],
+    "sessions": [
+        {"id": "5e55" * 8, "pool": "neural", "owner": "0102030405060708", "pid": 7, "epoch": 1, "ttl": 7200.0,
+         "left": 60.5, "queued": 0, "running": 1, "requests": 3, "age": 5.0, "idle": 0.5, "affinity": "strict",
+         "client": "0a0b0c0d", "metadata": {"user": "ada"}, "snapshot_bytes": 0},
+        {"id": "5e5f" * 8, "pool": "neural", "owner": None, "pid": None, "epoch": 0, "ttl": 1.0},
+    ],
 }  # fmt: skip
 
 
@@ -40,6 +46,8 @@ def answers(message: Any, body: Any) -> Iterable[frames.Frames]:
     if isinstance(message, m.Operate) and message.target == "nothing":
         text = f"nothing to {message.verb} is called 'nothing'"
         return [frames.encode(m.Error(message.id, "invalid_argument", text), encode_body({}))]
+    if isinstance(message, m.Session):
+        return [frames.encode(m.Reply(message.id), encode_body({message.verb: message.session.hex()}))]
     if isinstance(message, m.Operate):
         return [frames.encode(m.Reply(message.id), encode_body({message.verb: message.target}))]
     return echo(message, body)
@@ -63,13 +71,13 @@ def printed(broker: ScriptedBroker, *words: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("table", ["requests", "quarantine"])
+@pytest.mark.parametrize("table", ["requests", "quarantine", "sessions"])
 def test_a_table_is_listed_with_or_without_ls(broker: ScriptedBroker, table: str) -> None:
     for words in ([table], [table, "ls"]):
         header, first, second = printed(broker, *words).splitlines()
         assert header.split()[0] in ("ID", "FINGERPRINT")
         assert first.startswith(str(next(iter(TABLES[table][0].values()))))
-        assert "general" in second
+        assert str(TABLES[table][1]["pool"]) in second
         assert json.loads(printed(broker, *words, "--json")) == TABLES[table]
 
 
@@ -105,5 +113,29 @@ def test_one_fingerprint_is_shown_by_how_it_begins(broker: ScriptedBroker) -> No
 def test_a_call_has_a_priority(broker: ScriptedBroker) -> None:
     assert printed(broker, "call", "general", "echo", '{"n": 1}', "--priority", "high") == '{"n": 1}\n'
     assert printed(broker, "call", "general", "echo", "--stream", "--priority", "low") == "{}\n"
-    assert [request.priority for request in broker.requests] == [m.HIGH, m.LOW]
+    assert [request.priority for request in broker.requests[-2:]] == [m.HIGH, m.LOW]
     assert maitred(broker, "call", "general", "echo", "--priority", "urgent").returncode == 2
+
+
+def test_one_session_is_shown_and_closed_by_how_it_begins(broker: ScriptedBroker) -> None:
+    shown = printed(broker, "sessions", "show", "5e55")
+    assert "owner: 0102030405060708\n" in shown
+    assert 'metadata: {"user": "ada"}\n' in shown
+    assert json.loads(printed(broker, "sessions", "show", "5e5f", "--json")) == TABLES["sessions"][1]
+    assert json.loads(printed(broker, "sessions", "close", "5e55")) == {"close": "5e55" * 8}
+    for word, said in (("5e5", "2 sessions' ids begin with '5e5'"), ("beef", "no session's id begins with")):
+        done = maitred(broker, "sessions", "close", word)
+        assert done.returncode == 1
+        assert said in done.stderr
+
+
+def test_a_call_runs_in_a_session(broker: ScriptedBroker) -> None:
+    assert printed(broker, "call", "neural", "echo", '{"n": 1}', "--session", "5e55" * 8) == '{"n": 1}\n'
+    assert printed(broker, "call", "-", "echo", "--stream", "--session", "5e55" * 8) == "{}\n"
+    assert [(request.pool, request.session) for request in broker.requests[-2:]] == [
+        ("neural", bytes.fromhex("5e55" * 8)),
+        (None, bytes.fromhex("5e55" * 8)),
+    ]
+    done = maitred(broker, "call", "neural", "echo", "--session", "mine")
+    assert done.returncode == 2
+    assert "32 hexadecimal digits" in done.stderr

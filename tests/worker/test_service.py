@@ -190,7 +190,7 @@ def test_startup(service: Service) -> None:
 
 
 def test_the_public_surface() -> None:
-    assert maitred.worker.__all__ == ["Cancelled", "Context", "Service"]
+    assert maitred.worker.__all__ == ["Cancelled", "Context", "Service", "Session"]
 
 
 @pytest.mark.slow

@@ -149,6 +149,7 @@ class Broker:
     def __init__(self, socket: zmq.Socket[bytes]) -> None:
         self._socket = socket
         self.register: messages.Register | None = None
+        self.last: messages.FromWorker | None = None
         self._requests = self._control = b""
         self._early: list[tuple[messages.FromWorker, Any]] = []
 
@@ -191,6 +192,16 @@ class Broker:
         for n, each in enumerate(args):
             self.dispatch(first + n, command, each, more=len(args) - 1 - n)
 
+    def open(
+        self, session: bytes, metadata: Any = None, epoch: int = 1, ttl: float = 60.0, *, restore: Any = None
+    ) -> None:
+        order = messages.SessionOpen(session, CLIENT, epoch, ttl, messages.STRICT, restore is not None)
+        body = [*encode_body({} if metadata is None else metadata), *(encode_body(restore) if restore else [])]
+        self._socket.send_multipart([self._requests, *frames.encode(order, body)])
+
+    def close(self, session: bytes, reason: str = "closed") -> None:
+        self._send(self._requests, messages.SessionClose(session, reason))
+
     def cancel(self, number: int, reason: str = "cancelled") -> None:
         self._send(self._control, messages.WorkerCancel(CLIENT, number, reason))
 
@@ -200,9 +211,12 @@ class Broker:
     def stranger(self) -> None:
         """Have it register again, and wait for that."""
         self.register = None
-        self._send(self._requests, messages.Stranger())
+        self.say_stranger()
         while self.register is None:
             self._early.append(self.receive())  # it answers what it has, meanwhile
+
+    def say_stranger(self) -> None:
+        self._send(self._requests, messages.Stranger())
 
     def recall(self, number: int) -> None:
         """Have it give a request back, and wait for that."""
@@ -218,6 +232,14 @@ class Broker:
                 return False
         return True
 
+    def heard(self, seconds: float) -> bool:
+        """Whether anything but a sign of life came within so long; it is `last` then."""
+        if not self._socket.poll(int(seconds * 1000)):
+            return False
+        _, *rest = self._socket.recv_multipart()
+        self.last = frames.from_worker.decode(rest)[0]
+        return not isinstance(self.last, messages.Heartbeat | messages.Beat | messages.Attach)
+
     def answers(self, count: int) -> dict[int, Any]:
         """So many answers: values, and of errors (code, details, text)."""
         found: dict[int, Any] = {}
@@ -230,8 +252,15 @@ class Broker:
         return found
 
 
-def run(loop: str, service: Service, script: Callable[[Broker], None], *, slots: int = 1) -> Requests:
-    """Run a worker in this thread and the broker's script in another, at whose end SIGTERM comes."""
+def run(
+    loop: str,
+    service: Service,
+    script: Callable[[Broker], None],
+    *,
+    slots: int = 1,
+    then: Callable[[Broker], None] = lambda broker: None,
+) -> Requests:
+    """Run a worker in this thread and the broker's script in another, at whose end SIGTERM comes; `then` the rest."""
     log.clear()
     released.clear()
     while begun.acquire(blocking=False):
@@ -261,6 +290,10 @@ def run(loop: str, service: Service, script: Callable[[Broker], None], *, slots:
         while signal.getsignal(signal.SIGTERM) is before:
             time.sleep(0.001)
         os.kill(os.getpid(), signal.SIGTERM)
+        try:
+            then(broker)
+        except BaseException as error:
+            failures.append(error)
 
     player = threading.Thread(target=play)
     try:

@@ -10,6 +10,7 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from maitred.worker.adapters.carried import writable
 from maitred.worker.adapters.extras import library
 
 if TYPE_CHECKING:
@@ -63,6 +64,22 @@ class Backend(Protocol):
         """Class numbers, or the standardised quantity, one for each row."""
         ...
 
+    def take(self, problem: Problem) -> None:
+        """Learn from other rows of as many columns and classes; what was learnt stays."""
+        ...
+
+    def pace(self, batch_size: int, learning_rate: float) -> None:
+        """Take other batches, and other steps."""
+        ...
+
+    def carry(self) -> dict[str, Any]:
+        """What was learnt, and what Adam knows, as arrays; after the first step."""
+        ...
+
+    def bring(self, value: dict[str, Any]) -> None:
+        """Go on from a value of `carry`."""
+        ...
+
 
 def choose(problem: Problem) -> Backend:
     """The best network that is installed."""
@@ -108,6 +125,39 @@ class SklearnBackend:
         """Class numbers, or the standardised quantity."""
         return self._network.predict(features)
 
+    def take(self, problem: Problem) -> None:
+        """Learn from other rows."""
+        self._problem = problem
+
+    def pace(self, batch_size: int, learning_rate: float) -> None:
+        """Take other batches, and other steps."""
+        self._network.set_params(batch_size=batch_size, learning_rate_init=learning_rate)
+        if hasattr(self._network, "_optimizer"):
+            self._network._optimizer.learning_rate_init = learning_rate
+
+    def carry(self) -> dict[str, Any]:
+        """What was learnt. Of scikit-learn's own objects only their arrays and counts: an estimator itself takes pickle."""
+        network = self._network
+        adam = network._optimizer
+        return {
+            "weights": [*network.coefs_, *network.intercepts_],
+            "adam": {"t": adam.t, "ms": adam.ms, "vs": adam.vs},
+            "loss": float(network.loss_),
+            "steps": int(network.t_),
+        }
+
+    def bring(self, value: dict[str, Any]) -> None:
+        """Go on from a value of `carry`: one step makes all that scikit-learn needs, then its arrays are replaced."""
+        self.step(library("numpy").arange(min(len(self._problem.target), self._problem.batch_size)))
+        network = self._network
+        for weights, learnt in zip((*network.coefs_, *network.intercepts_), value["weights"], strict=True):
+            weights[...] = learnt
+        adam = network._optimizer
+        adam.t = value["adam"]["t"]
+        adam.ms = [writable(each) for each in value["adam"]["ms"]]
+        adam.vs = [writable(each) for each in value["adam"]["vs"]]
+        network.loss_, network.t_ = value["loss"], value["steps"]
+
 
 class TorchBackend:
     """PyTorch, on the first GPU that `CUDA_VISIBLE_DEVICES` leaves, or else on the processor; all rows lie there."""
@@ -125,8 +175,7 @@ class TorchBackend:
             layers += [torch.nn.Linear(width, following), torch.nn.ReLU()]
         self._network = torch.nn.Sequential(*layers[:-1]).to(self.device)
         self._optimizer = torch.optim.Adam(self._network.parameters(), lr=problem.learning_rate)
-        self._features = self._tensor(problem.features, torch.float32)
-        self._target = self._tensor(problem.target, torch.int64 if problem.classes else torch.float32)
+        self.take(problem)
 
     @property
     def parameters(self) -> int:
@@ -148,6 +197,40 @@ class TorchBackend:
             found = self._network(self._tensor(features, self._torch.float32))
         found = found.argmax(dim=1) if self._classes else found.squeeze(1)
         return found.cpu().numpy()
+
+    def take(self, problem: Problem) -> None:
+        """Learn from other rows."""
+        torch = self._torch
+        self._features = self._tensor(problem.features, torch.float32)
+        self._target = self._tensor(problem.target, torch.int64 if problem.classes else torch.float32)
+
+    def pace(self, batch_size: int, learning_rate: float) -> None:
+        """Take other steps; its batches are those that it is given."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate
+
+    def carry(self) -> dict[str, Any]:
+        """What was learnt, as arrays, in the order of the network's layers."""
+        return {
+            "weights": [weights.detach().cpu().numpy() for weights in self._network.parameters()],
+            "adam": [
+                {name: moment.detach().cpu().numpy() for name, moment in self._optimizer.state[weights].items()}
+                for weights in self._network.parameters()
+            ],
+        }
+
+    def bring(self, value: dict[str, Any]) -> None:
+        """Go on from a value of `carry`."""
+        torch = self._torch
+        with torch.no_grad():
+            for weights, learnt in zip(self._network.parameters(), value["weights"], strict=True):
+                weights.copy_(torch.as_tensor(writable(learnt)))
+        for weights, moments in zip(self._network.parameters(), value["adam"], strict=True):
+            self._optimizer.state[weights] = {
+                # Adam keeps its count on the processor, wherever the weights are
+                name: torch.as_tensor(writable(moment), device="cpu" if name == "step" else self.device)
+                for name, moment in moments.items()
+            }
 
     def _loss(self, found: Any, target: Any) -> Any:
         functional = self._torch.nn.functional

@@ -1,22 +1,27 @@
-"""Training of a small neural network on the caller's rows, in batches; each epoch is streamed."""
+"""Training of a small neural network on the caller's rows, in batches; each epoch is streamed.
+
+In a session the network stays: training again goes on from its weights, `predict` uses it, and it moves with the session.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import math
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Annotated, Any
 
 from msgspec import Meta
 
-from maitred.worker import Context, Service
-from maitred.worker.adapters import backends, extras
-from maitred.worker.adapters.backends import Backend, Problem
+from maitred.worker import Context, Service, Session
+from maitred.worker.adapters import extras
+from maitred.worker.adapters.carried import same_table
+from maitred.worker.adapters.columns import encode_rows, refusal
 from maitred.worker.adapters.extras import library
-from maitred.worker.adapters.tables import Table, read_table, split
+from maitred.worker.adapters.tables import read_table
+from maitred.worker.adapters.training import Settings, Training
 
-__all__ = ["preload", "service", "train_model"]
+__all__ = ["predict", "preload", "service", "train_model"]
 
 MAX_EPOCHS = 100_000
 """Epochs of one request at most."""
@@ -33,8 +38,8 @@ MAX_LAYERS = 4
 MAX_SEED = 2**32 - 1
 """What NumPy takes for a seed."""
 
-HELD_OUT = 0.2
-"""Share of the rows that the network is tested on and never sees; at least one row of each class, and two."""
+TRAINING = "training"
+"""Where a session's state has its network."""
 
 _MODULES = ("numpy", "sklearn.datasets", "sklearn.metrics", "sklearn.model_selection", "sklearn.neural_network")
 
@@ -61,87 +66,136 @@ def train_model(
     batch_size: Annotated[int, Meta(ge=1, le=MAX_BATCH_SIZE)] = 32,
     data: list[dict[Any, Any]] | str | None = None,
     target: str | None = None,
-    hidden: Annotated[tuple[Annotated[int, Meta(ge=1, le=MAX_UNITS)], ...], Meta(max_length=MAX_LAYERS)] = (64,),
-    learning_rate: Annotated[float, Meta(gt=0, le=10)] = 1e-3,
-    seed: Annotated[int, Meta(ge=0, le=MAX_SEED)] = 0,
+    hidden: Annotated[tuple[Annotated[int, Meta(ge=1, le=MAX_UNITS)], ...], Meta(max_length=MAX_LAYERS)] | None = None,
+    learning_rate: Annotated[float, Meta(gt=0, le=10)] | None = None,
+    seed: Annotated[int, Meta(ge=0, le=MAX_SEED)] | None = None,
     *,
     context: Context,
 ) -> Generator[dict[str, Any], None, dict[str, Any]]:
     """Train a network to predict a column of the rows, and test it on a fifth of them. Streams each epoch's loss.
 
+    In a session it goes on with the network that it has; what is not said stays as it was, and what is said of rows,
+    layers and seed has to fit.
+
     Args:
         epochs: how many times it sees every row.
         batch_size: rows it learns from at once.
         data: rows (maps of column names to numbers or texts), or a bundled data set: digits (the default), iris, wine,
-            breast_cancer, diabetes.
+            breast_cancer, diabetes. In a session other rows may follow, of the same columns and classes.
         target: the column to predict; without it "target", "label" or "y", or else the last one.
-        hidden: units of each hidden layer; none makes it a linear model.
-        learning_rate: of Adam.
-        seed: what the split, the first weights and the order of rows are drawn from.
+        hidden: units of each hidden layer, one of 64 by default; none makes it a linear model.
+        learning_rate: of Adam, 0.001 by default.
+        seed: what the split, the first weights and the order of rows are drawn from, 0 by default.
         context: the request.
 
     Returns:
-        `accuracy` (or `r2`, where the target is a quantity) on rows it never saw, the last epoch's `loss`, `epochs`,
-        `backend`, `device`, `rows_train`, `rows_test`, `parameters` and `seconds`.
+        `accuracy` (or `r2`, where the target is a quantity) on rows it never saw, the last epoch's `loss`, `epochs` of
+        this request and `epochs_in_all`, `backend`, `device`, `rows_train`, `rows_test`, `parameters` and `seconds`.
     """
     began = time.perf_counter()
     preload()
-    table = read_table("train_model", "digits" if data is None else data, target, context.check_cancelled)
-    training = _Training(table, hidden, learning_rate, batch_size, seed)
+    training = _training(context, data, target, hidden, seed, learning_rate, batch_size)
     loss, score = math.nan, math.nan
     for epoch in range(1, epochs + 1):
-        loss = training.run_epoch(context)
+        loss = training.run_epoch(context.check_cancelled)
         score = training.score()
+        if context.session is not None:
+            context.session.state[TRAINING] = training  # not before its first epoch: there is nothing to keep of it
         yield {"progress": epoch / epochs, "epoch": epoch, "epochs": epochs, "loss": loss, training.metric: score}
     return {
         training.metric: score,
         "loss": loss,
         "epochs": epochs,
+        "epochs_in_all": training.epochs,
         "backend": training.backend.name,
         "device": training.backend.device,
         "rows_train": training.rows_train,
-        "rows_test": table.rows - training.rows_train,
+        "rows_test": training.table.rows - training.rows_train,
         "parameters": training.backend.parameters,
         "seconds": time.perf_counter() - began,
     }
 
 
-class _Training:
-    """A network, the rows it learns from and those it is tested on."""
+@service.command(idempotent=True)
+def predict(data: list[dict[Any, Any]] | str, *, context: Context) -> dict[str, Any]:
+    """Predict the target of rows by the network that this session has trained.
 
-    def __init__(self, table: Table, hidden: tuple[int, ...], learning_rate: float, batch_size: int, seed: int) -> None:
-        classes = len(table.classes or ())
-        train, test = split(table, max(math.ceil(table.rows * HELD_OUT), classes, 2), seed)
-        features = _standardised(table.features, train)
-        target = table.target if classes else _standardised(table.target, train)
-        self.metric = "accuracy" if classes else "r2"
-        self.rows_train = len(train)
-        self._batch_size = batch_size
-        self._random: Any = library("numpy").random.default_rng(seed)
-        self._test, self._test_target = features[test], target[test]
-        problem = Problem(features[train], target[train], classes, tuple(hidden), learning_rate, batch_size, seed)
-        self.backend: Backend = backends.choose(problem)
+    Args:
+        data: rows with the columns that it was trained on (others are not looked at), or the bundled data set that it
+            was trained on, by its name.
+        context: the request.
 
-    def run_epoch(self, context: Context) -> float:
-        """Learn from every row once, in an order drawn anew; returns the mean loss over the rows."""
-        order: Any = self._random.permutation(self.rows_train)
-        total = 0.0
-        for first in range(0, self.rows_train, self._batch_size):
-            context.check_cancelled()
-            rows = order[first : first + self._batch_size]
-            total += self.backend.step(rows) * len(rows)
-        if not math.isfinite(total):
-            raise FloatingPointError("the loss is no finite number any more; a smaller learning_rate may help")
-        return total / self.rows_train
-
-    def score(self) -> float:
-        """How well it predicts the rows it never saw."""
-        metrics = library("sklearn.metrics")
-        measure = metrics.accuracy_score if self.metric == "accuracy" else metrics.r2_score
-        return float(measure(self._test_target, self.backend.predict(self._test)))
+    Returns:
+        `predictions`, one for each row: the name of a class, or a quantity; and `epochs_in_all`.
+    """
+    training = _kept(context)
+    if training is None:
+        raise refusal("predict", "session", "there is no model: call train_model in this session first")
+    preload()
+    if isinstance(data, str):
+        table = read_table("predict", data, None, context.check_cancelled)
+        if table.encoding != training.table.encoding:
+            raise refusal("predict", "data", f"the model was trained on other columns than those of {data!r}")
+        features = table.features
+    else:
+        features = encode_rows("predict", data, training.table.encoding)
+    return {"predictions": training.predict(features), "epochs_in_all": training.epochs}
 
 
-def _standardised(values: Any, train: Any) -> Any:
-    """Values with mean 0 and deviation 1 by column, over the rows that are trained on."""
-    deviation: Any = library("numpy").asarray(values[train].std(axis=0))
-    return (values - values[train].mean(axis=0)) / library("numpy").where(deviation == 0, 1.0, deviation)
+@service.snapshot(interval="1s")
+def snapshot(session: Session) -> dict[str, Any] | None:
+    """The network, the rows it learns from, and what Adam knows."""
+    training: Training | None = session.state.get(TRAINING)
+    return None if training is None else training.carry()
+
+
+@service.restore
+def restore(session: Session, value: dict[str, Any]) -> None:
+    """Go on with it here."""
+    preload()
+    session.state[TRAINING] = Training.bring(value)
+
+
+def _kept(context: Context) -> Training | None:
+    return None if context.session is None else context.session.state.get(TRAINING)
+
+
+def _training(
+    context: Context,
+    data: list[dict[Any, Any]] | str | None,
+    target: str | None,
+    hidden: tuple[int, ...] | None,
+    seed: int | None,
+    learning_rate: float | None,
+    batch_size: int,
+) -> Training:
+    """The session's network, or a new one."""
+    kept = _kept(context)
+    if kept is None:
+        data = "digits" if data is None else data
+        table = read_table("train_model", data, target, context.check_cancelled)
+        settings = Settings((64,) if hidden is None else hidden, learning_rate or 1e-3, batch_size, seed or 0)
+        return Training(table, data if isinstance(data, str) else None, settings)
+    _refuse_another("hidden", hidden, kept.settings.hidden)
+    _refuse_another("seed", seed, kept.settings.seed)
+    if data is not None and not (isinstance(data, str) and data == kept.source):
+        _take_rows(kept, data, target, context.check_cancelled)
+    kept.pace(batch_size, learning_rate)
+    return kept
+
+
+def _take_rows(
+    training: Training, data: list[dict[Any, Any]] | str, target: str | None, check: Callable[[], None]
+) -> None:
+    table, kept = read_table("train_model", data, target, check), training.table
+    if (table.encoding, table.classes) != (kept.encoding, kept.classes):
+        reason = "this session's model has other columns or classes; open another session for another model"
+        raise refusal("train_model", "data", reason)
+    if not same_table(table, kept):
+        training.take_rows(table, data if isinstance(data, str) else None)
+
+
+def _refuse_another(argument: str, value: Any, kept: Any) -> None:
+    if value is not None and value != kept:
+        reason = f"this session's model was made with {kept!r}; leave it out, or open another session"
+        raise refusal("train_model", argument, reason)

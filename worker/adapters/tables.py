@@ -15,6 +15,7 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from maitred.protocol.errors import InvalidArgument
+from maitred.worker.adapters.columns import MAX_NUMBER, MAX_ROWS, Column, is_finite, refusal, shortened
 from maitred.worker.adapters.extras import library
 from maitred.worker.refusals import name_of, nearest
 
@@ -36,9 +37,6 @@ TARGETS = ("target", "label", "y")
 MIN_ROWS = 6
 """Rows of a table at least: two for each of the three folds of a cross-validation."""
 
-MAX_ROWS = 100_000
-"""Rows of a request at most."""
-
 MAX_CELLS = 10_000_000
 """Numbers of a table at most, after texts became columns: 80 MB."""
 
@@ -51,9 +49,6 @@ MAX_CLASSES = 100
 MAX_WHOLE_CLASSES = 20
 """Different whole numbers of a target, up to which they are taken for classes."""
 
-MAX_NUMBER = 1e100
-"""Largest magnitude of a number: its square, summed over all rows, stays finite."""
-
 
 @dataclass(frozen=True, slots=True)
 class Table:
@@ -64,12 +59,14 @@ class Table:
         target: class numbers from 0 (int64), or the quantity (float64); one for each row.
         classes: the classes' names by number; None where the target is a quantity.
         columns: how many feature columns there were before texts became several.
+        encoding: those columns.
     """
 
     features: Floats
     target: Any
     classes: tuple[str, ...] | None
     columns: int
+    encoding: tuple[Column, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -109,13 +106,14 @@ def _bundled(command: str, name: str, target: str | None) -> Table:
         near = nearest(name, DATA_SETS)
         meant = f"did you mean {near!r}? " if near else ""
         reason = f"no data set {name!r}; {meant}there are: {', '.join(DATA_SETS)}; or send rows"
-        raise _refusal(command, "data", reason, accepted=list(DATA_SETS), nearest=near)
+        raise refusal(command, "data", reason, accepted=list(DATA_SETS), nearest=near)
     if target not in (None, "target"):
-        raise _refusal(command, "target", f"the data set {name!r} has its own; leave it out, not {target!r}")
+        raise refusal(command, "target", f"the data set {name!r} has its own; leave it out, not {target!r}")
     found = getattr(library("sklearn.datasets"), f"load_{name}")()
     classes = tuple(str(label) for label in found.target_names) if hasattr(found, "target_names") else None
     labels = found.target.astype("float64" if classes is None else "int64")
-    return Table(found.data.astype("float64"), labels, classes, found.data.shape[1])
+    encoding = tuple(Column(str(column)) for column in found.feature_names)
+    return Table(found.data.astype("float64"), labels, classes, len(encoding), encoding)
 
 
 class _Rows:
@@ -132,12 +130,15 @@ class _Rows:
         target = self._target(names, target)
         labels, classes = self._labels(target)
         columns: list[list[float]] = []
+        encoding: list[Column] = []
         for name in names:
             if name != target:
                 self._check()
-                columns += self._columns(name, MAX_CELLS // len(self._rows) - len(columns))
-        numbers = np.array(labels, dtype="float64" if classes is None else "int64")
-        return Table(np.array(columns, dtype="float64").T.copy(), numbers, classes, len(names) - 1)
+                column, numbers = self._columns(name, MAX_CELLS // len(self._rows) - len(columns))
+                encoding.append(column)
+                columns += numbers
+        wanted = np.array(labels, dtype="float64" if classes is None else "int64")
+        return Table(np.array(columns, dtype="float64").T.copy(), wanted, classes, len(encoding), tuple(encoding))
 
     def _names(self) -> list[str]:
         rows = self._rows
@@ -176,7 +177,9 @@ class _Rows:
         values: list[Any] = self._values(name)
         counts = Counter(values)
         if len(counts) < 2:
-            raise self._refuse("data", f"every row has the same {name!r}, {_short(values[0])}: nothing can be learnt")
+            raise self._refuse(
+                "data", f"every row has the same {name!r}, {shortened(values[0])}: nothing can be learnt"
+            )
         if not _are_classes(values, counts):
             return values, None
         if len(counts) > MAX_CLASSES:
@@ -185,15 +188,14 @@ class _Rows:
             )
         for value, count in counts.items():
             if count < MIN_PER_CLASS:
-                reason = (
-                    f"the class {_short(value)} of the target {name!r} has {count} of the {MIN_PER_CLASS} rows needed"
-                )
+                found = f"the class {shortened(value)} of the target {name!r}"
+                reason = f"{found} has {count} of the {MIN_PER_CLASS} rows needed"
                 raise self._wrong(values.index(value), name, reason)
         order = sorted(counts)
         numbers = {value: number for number, value in enumerate(order)}
         return [numbers[value] for value in values], tuple(str(value) for value in order)
 
-    def _columns(self, name: str, room: int) -> list[list[float]]:
+    def _columns(self, name: str, room: int) -> tuple[Column, list[list[float]]]:
         """The numbers of one column, or one column for each of its texts; `room` is how many more may come."""
         values = self._values(name)
         kinds = sorted(set(values)) if isinstance(values[0], str) else []
@@ -203,9 +205,10 @@ class _Rows:
             )
         if max(len(kinds), 1) > room:
             raise self._refuse("data", f"more than {MAX_CELLS} numbers at column {name!r}; send fewer rows or columns")
+        column = Column(name, tuple(kinds))
         if not kinds:
-            return [values]
-        return [[float(value == kind) for value in values] for kind in kinds]
+            return column, [values]
+        return column, [[float(value == kind) for value in values] for kind in kinds]
 
     def _values(self, name: str) -> list[Any]:
         """One column, every value checked: all texts, or all numbers that are finite."""
@@ -215,8 +218,8 @@ class _Rows:
         for index, value in enumerate(values):
             if not isinstance(value, kind):
                 raise self._mistyped(index, name, value, "text" if text else "number")
-            if not text and not _is_finite(value):
-                raise self._wrong(index, name, f"expected a finite number up to {MAX_NUMBER}, got {_short(value)}")
+            if not text and not is_finite(value):
+                raise self._wrong(index, name, f"expected a finite number up to {MAX_NUMBER}, got {shortened(value)}")
         return values
 
     def _mistyped(self, index: int, name: str, value: Any, first: str) -> InvalidArgument:
@@ -227,7 +230,7 @@ class _Rows:
         return self._refuse(f"data[{index}].{column}", reason, row=index, column=str(column))
 
     def _refuse(self, argument: str, reason: str, **more: Any) -> InvalidArgument:
-        return _refusal(self._command, argument, reason, **more)
+        return refusal(self._command, argument, reason, **more)
 
 
 def _are_classes(values: list[Any], counts: Counter[Any]) -> bool:
@@ -235,17 +238,3 @@ def _are_classes(values: list[Any], counts: Counter[Any]) -> bool:
         return True
     few = len(counts) <= MAX_WHOLE_CLASSES and min(counts.values()) >= MIN_PER_CLASS
     return few and all(value == math.floor(value) for value in counts)
-
-
-def _is_finite(value: Any) -> bool:
-    return -MAX_NUMBER <= value <= MAX_NUMBER  # which NaN is not, either
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:59] + "…"
-
-
-def _refusal(command: str, argument: str, reason: str, **more: Any) -> InvalidArgument:
-    message = f"{command}: argument {argument!r}: {reason}"
-    return InvalidArgument(message, command=command, argument=argument, reason=reason, **more)

@@ -7,15 +7,18 @@ from typing import Any
 
 import pytest
 
-from maitred.worker import Context, Service
+from maitred.protocol.body import decode_body, encode_body
+from maitred.worker import Context, Service, Session
 from maitred.worker.invoke import invoke
 
 Run = Callable[..., tuple[Any, list[Any]]]
 
 
-def run_command(service: Service, name: str, args: dict[str, Any], *, cancel_after: int = 0) -> tuple[Any, list[Any]]:
+def run_command(
+    service: Service, name: str, args: dict[str, Any], *, cancel_after: int = 0, session: Session | None = None
+) -> tuple[Any, list[Any]]:
     """Return result and parts; the request is cancelled after so many parts, where that is not 0."""
-    context, parts = Context(command=name), list[Any]()
+    context, parts = Context(command=name, session=session), list[Any]()
 
     def emit(part: Any) -> None:
         parts.append(part)
@@ -29,3 +32,19 @@ def run_command(service: Service, name: str, args: dict[str, Any], *, cancel_aft
 @pytest.fixture
 def run() -> Run:
     return run_command
+
+
+def moved_session(service: Service, session: Session) -> Session:
+    """The session as another process has it, after a snapshot over the wire."""
+    hooks = service.hooks
+    assert hooks.snapshot is not None
+    assert hooks.restore is not None
+    frames = [bytes(frame) for frame in encode_body(hooks.snapshot.function(session), spare=1)]
+    moved = Session(session.id, session.metadata, epoch=session.epoch + 1)
+    hooks.restore.function(moved, decode_body(frames))
+    return moved
+
+
+@pytest.fixture
+def move() -> Callable[[Service, Session], Session]:
+    return moved_session

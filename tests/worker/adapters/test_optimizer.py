@@ -12,7 +12,7 @@ import pytest
 from maitred.protocol.body import decode_body, encode_body
 from maitred.protocol.errors import InvalidArgument
 from maitred.worker import Cancelled, Context
-from maitred.worker.adapters import optimizer
+from maitred.worker.adapters import search
 from maitred.worker.adapters.estimators import CLASSIFIERS, REGRESSORS, candidates
 from maitred.worker.adapters.optimizer import optimize_model, service
 
@@ -67,10 +67,10 @@ def test_the_default_is_iris_and_a_seed_repeats(run: Any) -> None:
 
 
 def test_a_large_table_is_sampled(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(optimizer, "SEARCH_ROWS", 60)
+    monkeypatch.setattr(search, "SEARCH_ROWS", 60)
     result, _ = run(service, "optimize_model", {"iterations": 3, "data": "wine"})
     assert (result["rows"], result["rows_given"]) == (60, 178)
-    monkeypatch.setattr(optimizer, "SEARCH_ROWS", 177)  # one row could not be left over of each of three classes
+    monkeypatch.setattr(search, "SEARCH_ROWS", 177)  # one row could not be left over of each of three classes
     assert run(service, "optimize_model", {"iterations": 1, "data": "wine"})[0]["rows"] == 178
 
 
