@@ -13,6 +13,9 @@ from typing import Any
 import anyio
 import pytest
 
+from maitred.broker.core.settings import PoolSettings
+from maitred.broker.settings import BrokerSettings
+from maitred.cli.processes import ChildProcess, start_broker
 from maitred.client import AsyncClient, Client, Session
 from maitred.client.errors import (
     MaitredError,
@@ -180,3 +183,40 @@ def test_tasks_share_a_session(house: House, backend: str) -> None:
                     await doomed.execute("pid")
 
     anyio.run(scene, backend=backend)
+
+
+# --- a broker that is killed ---
+
+
+def start_again(house: House) -> ChildProcess:
+    """Kill the broker, and start another one at the same addresses."""
+    house.broker.kill()
+    house.broker.wait()
+    process, _ = start_broker(
+        BrokerSettings(
+            clients=house.clients_tcp,
+            workers=house.workers_tcp,
+            pools=[PoolSettings("general")],
+            routing=[("*", "general")],
+            run_dir=str(Path(house.clients.removeprefix("ipc://")).parent),
+            parent=os.getpid(),
+            log_level="warning",
+        )
+    )
+    return process
+
+
+def test_sessions_outlive_their_broker_and_their_end_is_told_after_it() -> None:
+    told: list[MaitredError] = []
+    with running(Pool(APP, size=2)) as house, Client(house.clients) as client:
+        sessions = [client.session("general", ttl=60, on_lost=told.append) for _ in range(20)]
+        pids = [pid(session) for session in sessions]
+        house.broker = start_again(house)
+        assert [pid(session) for session in sessions] == pids
+        assert {session.epoch for session in sessions} == {1}
+        assert not told
+        wait(lambda: len(client.sessions()) == 20)
+        os.kill(pids[0], signal.SIGKILL)
+        wait(lambda: len(told) == pids.count(pids[0]))
+        assert {type(error) for error in told} == {SessionLost}
+        sessions[0].close()
