@@ -6,7 +6,7 @@ the broker does not know the connection any more, "attach" is said again with th
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from msgspec import Struct
 
@@ -83,6 +83,7 @@ def _ending(message: messages.SessionEnded, details: dict[str, Any]) -> MaitredE
     kind = SessionNotFound if message.reason in _NOT_FOUND else SessionLost
     session = message.session.hex()
     plain = {str(key): value for key, value in details.items() if key not in ("self", "message")}
-    return kind(
-        f"session {session} has ended: {message.reason}", **{"session": session, "reason": message.reason} | plain
-    )
+    certificate = plain.get("certificate")
+    cause = cast("dict[str, Any]", certificate).get("cause") if isinstance(certificate, dict) else None
+    text = f"session {session} has ended: {message.reason}{f' ({cause})' if cause else ''}"
+    return kind(text, **{"session": session, "reason": message.reason} | plain)
