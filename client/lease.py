@@ -16,7 +16,7 @@ from maitred.client.opening import Wanted
 from maitred.protocol import messages
 from maitred.protocol.body import decode_body
 from maitred.protocol.client import Failed, PartArrived, Replied
-from maitred.protocol.joined import SessionEndedEvent, SessionMovedEvent
+from maitred.protocol.client_events import SessionEndedEvent, SessionMovedEvent
 
 __all__ = ["Lease", "OnLost", "SessionEvent"]
 

@@ -8,30 +8,14 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from msgspec import Struct
-
 from maitred.protocol import messages
+from maitred.protocol.client_events import SessionEndedEvent, SessionMovedEvent
 from maitred.protocol.errors import MaitredError, SessionLost, SessionNotFound
 
-__all__ = ["Joined", "SessionEndedEvent", "SessionMovedEvent"]
+__all__ = ["Joined"]
 
 _NOT_FOUND = frozenset({"expired", "closed"})
 """Reasons after which the broker knows of the session no more; after any other, its state was lost."""
-
-
-class SessionEndedEvent(Struct, frozen=True):
-    """A joined session has ended. `error` is what its next request would get; `id` is of the request that joined it."""
-
-    id: int
-    reason: str
-    error: MaitredError
-
-
-class SessionMovedEvent(Struct, frozen=True):
-    """A joined session has another owner. `epoch` counts them; `id` is of the request that joined it."""
-
-    id: int
-    epoch: int
 
 
 class Joined:

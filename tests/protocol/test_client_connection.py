@@ -17,6 +17,7 @@ from maitred.protocol.client import (
     Replied,
     Welcomed,
 )
+from maitred.protocol.client_events import SessionEndedEvent, SessionMovedEvent
 from maitred.protocol.errors import (
     PayloadTooLarge,
     PoolSaturated,
@@ -28,7 +29,6 @@ from maitred.protocol.errors import (
     UnknownPool,
     from_wire,
 )
-from maitred.protocol.joined import SessionEndedEvent, SessionMovedEvent
 
 ID = b"c" * 16
 WELCOME = m.Welcome(b"e" * 16, interval=1.0, liveness=3, max_message=100)

@@ -16,8 +16,8 @@ from maitred.protocol import frames
 from maitred.protocol import messages as m
 from maitred.protocol.body import encode_body
 from maitred.protocol.client import ClientConnection, Failed, PressureChanged, Replied
+from maitred.protocol.client_events import SessionEndedEvent
 from maitred.protocol.errors import PoolSaturated, SessionNotFound, Unavailable
-from maitred.protocol.joined import SessionEndedEvent
 
 INTERVAL_S = 1.0
 
