@@ -19,9 +19,22 @@ WARNINGS = frozenset(
     {"worker.died", "worker.suspect", "agent.lost", "broker.stalled", "peer.overflow", "pool.degraded"}
 )
 FLOODS = frozenset(
-    {"protocol.error", "protocol.refused", "pool.saturated", "request.expired", "request.duplicate", "reply.unexpected"}
+    {
+        "protocol.error",
+        "protocol.refused",
+        "pool.saturated",
+        "client.limited",
+        "request.expired",
+        "request.cancelled",
+        "request.quarantined",
+        "request.duplicate",
+        "reply.unexpected",
+    }
 )
 """Events whose number a peer decides."""
+
+USUAL = frozenset({"request.cancelled"})
+"""Those of them that are nobody's fault."""
 
 FLOOD_INTERVAL_S = 1.0
 """Of an event out of FLOODS one line is written per interval; it says how many were left out."""
@@ -71,7 +84,9 @@ class EventLog:
         fields = dict(note.fields)
         if left_out := self._left_out.pop(note.event, 0):
             fields["left_out"] = left_out
-        if note.event in FLOODS or note.event in WARNINGS:
+        if "level" in fields:  # the log's own word for how bad a line is
+            fields["pressure"] = fields.pop("level")
+        if (note.event in FLOODS or note.event in WARNINGS) and note.event not in USUAL:
             self._logger.warning(note.event, **fields)
         else:
             self._logger.info(note.event, **fields)

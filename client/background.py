@@ -109,7 +109,7 @@ class Background:
                 link.close()
         except MaitredError as reason:
             error = reason
-        except Exception as reason:
+        except BaseException as reason:  # whatever it is: what waits for this thread must not wait for ever
             _log.exception("the client's background thread failed: this is a bug in maitred, please report it")
             error = InternalError(f"the client's background thread failed: {reason!r}")
         self._end(error)

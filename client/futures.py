@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
@@ -12,6 +13,8 @@ from maitred.client.errors import PoolSaturated
 from maitred.client.places import Place, keep
 
 __all__ = ["RequestFuture"]
+
+_log = logging.getLogger(__name__)
 
 
 class RequestFuture(Future[Any]):
@@ -88,6 +91,9 @@ class RequestFuture(Future[Any]):
                 self._finish(answer)
             except InvalidStateError:  # cancelled between the two lines
                 pass
+            except BaseException:  # of a callback's own: `sys.exit` there ends no thread of ours
+                _log.exception("a callback of a request's future failed")
+                return
             else:
                 return
         self.cancel_outcome = outcome(answer)

@@ -78,7 +78,7 @@ class Latest:
             return
         try:
             self._callback(pressure_of(event))
-        except Exception:
+        except BaseException:  # `sys.exit` in a callback ends no thread of ours
             _log.exception("the callback of a watch of pool %r failed", event.pool)
 
     def begin(self, timeout: float) -> bool:

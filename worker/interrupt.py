@@ -103,6 +103,8 @@ def _in_application(frame: FrameType | None) -> bool:
     """Whether the function runs just now: no code of maitred's was called by it, and it is still there."""
     inner = frame
     while frame is not None:
+        if frame.f_code.co_name == "__del__":  # Python would swallow it there; whoever knocked knocks again
+            return False
         if _is_ours(frame):
             return frame is not inner and frame.f_code is Window.call.__code__
         frame = frame.f_back

@@ -36,7 +36,7 @@ from maitred.worker.invoke import astart, start
 from maitred.worker.loading import AdapterError, extend_path, load_service
 from maitred.worker.options import WorkerOptions
 from maitred.worker.plain_loop import PlainLoop
-from maitred.worker.requests import Requests
+from maitred.worker.requests import Requests, check_room
 from maitred.worker.service import Service
 from maitred.worker.stopping import Stopping
 
@@ -82,6 +82,7 @@ def serve(options: WorkerOptions) -> int:
     try:
         extend_path(options.path)
         service = load_service(options.adapter)
+        check_room(options, service)
     except AdapterError as error:
         print(error, file=sys.stderr)
         return EXIT_LOAD
@@ -120,7 +121,7 @@ def _serve(options: WorkerOptions, service: Service, context: zmq.Context[zmq.So
         register = Register(
             options.worker, token, options.pool, options.slots, requests.commands(),
             platform.node()[:255], os.getpid(), f"maitred {metadata.version('maitred')}",
-            prefetch=options.prefetch, clock=clock.name(),
+            prefetch=requests.prefetch, clock=clock.name(),
         )  # fmt: skip
         connection = RequestsConnection(register, requests.running.held)
         return _load_and_run(options, service, context, connection, requests, control)

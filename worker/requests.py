@@ -15,12 +15,13 @@ from maitred.worker.calling import Calls
 from maitred.worker.context import AsyncCaller, Context
 from maitred.worker.gathering import Arrived
 from maitred.worker.interrupt import Window
+from maitred.worker.loading import AdapterError
 from maitred.worker.options import WorkerOptions
 from maitred.worker.running import Run, Running
 from maitred.worker.service import Command, Service
 from maitred.worker.started_page import StartedPage
 
-__all__ = ["Requests", "Taken"]
+__all__ = ["Requests", "Taken", "check_room"]
 
 Taken = tuple[Run, Sequence[Any]]
 """A request that was begun with, and its body."""
@@ -34,6 +35,8 @@ class Requests:
         service: its commands.
 
     Attributes:
+        prefetch: requests, or batches of them, that may lie ready: fewer than allowed where batches are so large that a
+            worker could not hold them.
         window: what synchronous functions of the main thread run in.
         in_threads: synchronous functions run in threads, where nothing can be raised in them; the loop says so.
     """
@@ -43,7 +46,9 @@ class Requests:
         self.running = Running(Held())
         self.calls = Calls(options.clients_endpoint) if options.clients_endpoint else None
         self.page = options.started or StartedPage(MAX_SLOTS)
-        self.page.narrow(_room(options, service))
+        largest = _largest_batch(service)
+        self.prefetch = max(0, min(options.prefetch, MAX_SLOTS // largest - options.slots))
+        self.page.narrow(min(MAX_SLOTS, (options.slots + self.prefetch) * largest))
         self.max_message_bytes = limits.MAX_MESSAGE_BYTES
         self.window = Window()
         self.in_threads = False
@@ -116,7 +121,20 @@ class Requests:
         ]
 
 
-def _room(options: WorkerOptions, service: Service) -> int:
-    """How many requests it may have begun and not seen answered: batches in each slot, and lying ready."""
-    largest = max((command.batch for command in service.commands.values()), default=0)
-    return min(MAX_SLOTS, (options.slots + options.prefetch) * max(1, largest))
+def check_room(options: WorkerOptions, service: Service) -> None:
+    """Refuse more at a time than a worker can name when it registers, and its page after its death.
+
+    Raises:
+        AdapterError: the text says what to lower.
+    """
+    largest = _largest_batch(service)
+    if options.slots * largest > MAX_SLOTS:
+        raise AdapterError(
+            f"adapter {options.adapter!r}: {options.slots} batches of {largest} at a time; a worker holds at most "
+            f"{MAX_SLOTS} requests: lower concurrency or batch"
+        )
+
+
+def _largest_batch(service: Service) -> int:
+    """Of its commands, in requests."""
+    return max((command.batch for command in service.commands.values()), default=0) or 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 from rich.console import Console
@@ -32,6 +32,10 @@ __all__ = ["print_changes", "print_lists", "print_result"]
 TIMES = ("P50 µs", "P90 µs", "P99 µs", "MAX µs", "N")
 """Columns of a distribution."""
 
+FIGURES_BESIDE_TIMES = 7
+FIGURES = 14
+"""Columns of further figures in a table: beside those, and where there are none."""
+
 COLOURS = {"better": "green", "worse": "yellow", "same": "dim"}
 
 
@@ -43,7 +47,8 @@ def print_result(console: Console, result: Result) -> None:
     head = setting_text(_settings(result)[0], fixed) if fixed else ""
     console.print(f"\n[bold]{escape(result.scenario)}[/bold]  {escape(head)}  [dim]{result.took_s:g} s[/dim]")
     if result.measurements:
-        console.print(_figures(result.measurements))
+        for table in _figures(result.measurements):
+            console.print(table)
     if result.comparisons:
         console.print(_ratios(result.comparisons))
     for measurement in result.measurements:
@@ -69,13 +74,30 @@ def _table(*columns: str, left: int = 1) -> Table:
     return table
 
 
-def _figures(measurements: Sequence[Measurement]) -> Table:
+def _figures(measurements: Sequence[Measurement]) -> Iterator[Table]:
+    """One table, or some where there are more figures than a line has room for."""
     differing = varying(measurement.setting for measurement in measurements)
     values = list(dict.fromkeys(name for measurement in measurements for name in measurement.values))
     is_timed = any(measurement.latency is not None for measurement in measurements)
+    first = FIGURES_BESIDE_TIMES if is_timed else FIGURES
+    yield _figures_table(measurements, differing, values[:first], is_timed=is_timed, is_first=True)
+    for at in range(first, len(values), FIGURES):
+        some = values[at : at + FIGURES]
+        having = [it for it in measurements if any(name in it.values for name in some)]
+        yield _figures_table(having, differing, some, is_timed=False, is_first=False)
+
+
+def _figures_table(
+    measurements: Sequence[Measurement],
+    differing: Sequence[str],
+    values: Sequence[str],
+    *,
+    is_timed: bool,
+    is_first: bool,
+) -> Table:
     table = _table(
-        *(["", "SETTING"] if differing else [""]), *(TIMES if is_timed else ()), *map(_head, values), "FAILED",
-        left=2 if differing else 1,
+        *(["", "SETTING"] if differing else [""]), *(TIMES if is_timed else ()), *map(_head, values),
+        *(["FAILED"] if is_first else []), left=2 if differing else 1,
     )  # fmt: skip
     for it in measurements:
         table.add_row(
@@ -83,7 +105,7 @@ def _figures(measurements: Sequence[Measurement]) -> Table:
             *([escape(setting_text(it.setting, differing))] if differing else []),
             *(_times(it.latency) if is_timed else ()),
             *(figure_text(name, it.values[name]) if name in it.values else "-" for name in values),
-            escape(failures_text(it)),
+            *([escape(failures_text(it))] if is_first else []),
             style="strike" if it.void else None,
         )
     return table

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from msgspec import Struct
+
 from maitred.benchmarks.method.followers import Followed
 from maitred.benchmarks.method.load import Flow
 from maitred.benchmarks.method.recorder import merged
-from maitred.benchmarks.method.statistics import percentile
+from maitred.benchmarks.method.statistics import p99_us, percentile
 from maitred.benchmarks.method.timeline import Ended, first_from
 from maitred.client.errors import PoolSaturated
 
-__all__ = ["figures", "told_s"]
+__all__ = ["Bound", "figures", "told_s"]
 
 REFUSED = PoolSaturated.__name__
 
@@ -29,8 +31,29 @@ def told_s(error: BaseException) -> float | None:
     return error.retry_after if isinstance(error, PoolSaturated) else None
 
 
+class Bound(Struct, frozen=True):
+    """What a subject can do, and how much it accepts.
+
+    Attributes:
+        capacity_per_s: what it serves when it is never idle.
+        max_queue: requests that it accepts at a time.
+    """
+
+    capacity_per_s: float
+    max_queue: int
+
+    @property
+    def wait_us(self) -> float:
+        """Until the last one that is let in is served, and all before it."""
+        return self.max_queue / self.capacity_per_s * 1e6
+
+
 def figures(
-    flows: Sequence[Flow], blocks: Sequence[Sequence[Ended]], followed: Sequence[Followed], capacity_per_s: float
+    flows: Sequence[Flow],
+    blocks: Sequence[Sequence[Ended]],
+    followed: Sequence[Followed],
+    bound: Bound,
+    served_beside: int = 0,
 ) -> dict[str, float]:
     """The values of one subject at one load, by name.
 
@@ -38,17 +61,21 @@ def figures(
         flows: of all blocks.
         blocks: every request of each block; empty where requests could not be watched.
         followed: the refusals that were followed.
-        capacity_per_s: what the subject serves when it is never idle.
+        bound: what the subject can do, and how much it accepts.
+        served_beside: requests that those who followed refusals had served.
     """
     took_s = sum(flow.took_s for flow in flows)
     served = sum(len(flow.latency) for flow in flows)
     refused = sorted(merged(flow.failed[REFUSED] for flow in flows if REFUSED in flow.failed))
     all_ended = served + sum(len(times) for flow in flows for times in flow.failed.values())
+    goodput_per_s = (served + served_beside) / took_s if took_s else 0.0
     found = {
-        "capacity_per_s": round(capacity_per_s, 1),
-        "of_capacity_share": round(served / took_s / capacity_per_s, 4) if took_s and capacity_per_s else 0.0,
+        "capacity_per_s": round(bound.capacity_per_s, 1),
+        "of_capacity_share": round(goodput_per_s / bound.capacity_per_s, 4) if bound.capacity_per_s else 0.0,
         "refused_share": round(len(refused) / all_ended, 4) if all_ended else 0.0,
     }
+    if refused and served:
+        found["p99_per_bound"] = round(p99_us(merged(flow.latency for flow in flows)) / bound.wait_us, 3)
     if refused:
         # From the sending, where that is known: from when it was due, the generator's lag would be part of it.
         watched = sorted(it.ended_ns - it.sent_ns for it in _refusals(blocks)) or refused
@@ -80,7 +107,8 @@ def _hints(blocks: Sequence[Sequence[Ended]]) -> dict[str, float]:
         "told_share": round(len(told) / len(rooms), 4),
     }
     if told:
-        found["told_p50_ms"] = percentile(sorted(int(hint_s * 1e9) for _, hint_s in told), 50) / 1e6
+        hints_ns = sorted(int(hint_s * 1e9) for _, hint_s in told)
+        found |= {"told_p50_ms": percentile(hints_ns, 50) / 1e6, "told_p99_ms": percentile(hints_ns, 99) / 1e6}
     return found | _ratios("room_per_told", (room_s / hint_s for room_s, hint_s in told if hint_s > 0))
 
 

@@ -13,7 +13,10 @@ from maitred.benchmarks.scenarios.common import Parameters, Runner
 
 __all__ = ["SCENARIOS", "Scenario", "UnknownScenario", "load", "parameters"]
 
-SCENARIOS = ("latency", "rate", "throughput", "cpu", "payload", "stream", "saturation", "failover", "startup", "memory")
+SCENARIOS = (
+    "latency", "rate", "throughput", "cpu", "payload", "stream", "saturation", "returns", "fairness", "depth", "failover",
+    "startup", "memory",
+)  # fmt: skip
 """In the order in which `all` runs them; each is a module beside this one."""
 
 DEFAULT_OURS = "maitred"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
@@ -17,15 +17,20 @@ from maitred.benchmarks.method.environment import versions_of
 from maitred.benchmarks.method.load import Flow, Load
 from maitred.benchmarks.method.streams import StreamFlow, StreamLoad, drive_async_streams, drive_streams
 from maitred.benchmarks.subjects.protocol import Caller, Payload, Setup, Subject, Transport
+from maitred.benchmarks.subjects.wire import WireCaller
 from maitred.client import AsyncClient, Client
 from maitred.testing import House, Pool, running
 
-__all__ = ["Maitred", "asynchronous", "asyncio", "quiet", "synchronous"]
+__all__ = ["Execute", "Maitred", "asynchronous", "asyncio", "quiet", "synchronous"]
 
 POOL = "general"
 ADAPTER = "maitred.benchmarks.subjects.echo:service"
 
-ClientKind = Literal["sync", "trio", "asyncio"]
+ClientKind = Literal["sync", "trio", "asyncio", "wire"]
+"""The last one is no client of maitred's, see `wire.py`."""
+
+Execute: TypeAlias = Callable[[], Awaitable[object]]
+"""One request of a load."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,10 @@ class Maitred:
     @property
     def description(self) -> str:
         """See `Subject`."""
-        kind = {"sync": "Client", "trio": "AsyncClient under trio", "asyncio": "AsyncClient under asyncio"}[self.client]
+        kind = {
+            "sync": "Client", "trio": "AsyncClient under trio", "asyncio": "AsyncClient under asyncio",
+            "wire": "a bare socket that speaks the protocol",
+        }[self.client]  # fmt: skip
         way = f", which is connected by {self.always} whatever the run's transport is" if self.always else ""
         return f"broker between {kind}{way} and workers, which are connected by ipc as always on one host"
 
@@ -83,6 +91,8 @@ class RunningMaitred:
 
     def caller(self) -> Caller:
         """See `Running`."""
+        if self._client == "wire":
+            return WireCaller(self.endpoint, POOL)
         return SyncCaller(self.endpoint) if self._client == "sync" else AsyncCaller(self.endpoint, self._client)
 
     @property
@@ -143,9 +153,13 @@ class AsyncCaller:
 
     def drive(self, load: Load) -> Flow:
         """See `Caller`."""
+        return self.drive_around(load, lambda execute: execute)
+
+    def drive_around(self, load: Load, around: Callable[[Execute], Execute]) -> Flow:
+        """The same with something around each request, which has a task of its own in an open loop."""
         arguments = _arguments(load.payload, load.task_s)
         execute = functools.partial(self.client.execute, POOL, "echo", arguments, timeout=load.timeout_s)
-        return self._portal.call(drive_async, execute, load)
+        return self._portal.call(drive_async, around(execute), load)
 
     def drive_streams(self, load: StreamLoad) -> StreamFlow:
         """See `Streaming`."""
@@ -177,3 +191,4 @@ synchronous = Maitred("maitred", "sync")
 local = Maitred("maitred-ipc", "sync", always="ipc")
 asynchronous = Maitred("maitred-async", "trio")
 asyncio = Maitred("maitred-asyncio", "asyncio")
+wire = Maitred("maitred-wire", "wire", carries_arrays=False, has_streams=False)

@@ -16,8 +16,10 @@ OURS = {
     "maitred-ipc": f"{_HERE}.maitred_:local",
     "maitred-async": f"{_HERE}.maitred_:asynchronous",
     "maitred-asyncio": f"{_HERE}.maitred_:asyncio",
+    "maitred-wire": f"{_HERE}.maitred_:wire",
 }
-"""Maitred by its clients: "module:attribute", as for the peers. `maitred-ipc` is what `Client()` finds on its own host."""
+"""Maitred by its clients: "module:attribute", as for the peers. `maitred-ipc` is what `Client()` finds on its own host;
+`maitred-wire` is no client but the protocol alone, for loads whose generator must not take the cores."""
 
 FLOOR = ("zmq-proxy", "zmq-direct")
 """Peers that need nothing but pyzmq; measured where no others were asked for. The first one is the baseline."""

@@ -10,7 +10,6 @@ import msgspec
 from maitred.broker.core.books import enter, judge
 from maitred.broker.core.dispatch import Dispatcher
 from maitred.broker.core.model import Client, Request
-from maitred.broker.core.places import Places
 from maitred.broker.core.pool import Pool
 from maitred.broker.core.refusals import refuse_unknown_pool
 from maitred.broker.core.sessions import Sessions
@@ -72,6 +71,9 @@ class Admission:
         request.admitted = self._state.admitted
         request.received_at = now
         request.deadline = now + timeout
+        request.timeout = pool.settings.timeout_s if message.timeout is None else message.timeout
+        info = pool.commands.get(message.command)
+        request.in_batches = info is not None and info.batch > 1
         request.priority = message.priority
         request.window = message.window
         request.idempotent = message.idempotent
@@ -165,24 +167,24 @@ class Admission:
     def _has_room(
         self, client: Client, message: messages.Request, size: int, pool: Pool, timeout: float, now: float
     ) -> bool:
-        identity = client.identity
-        if identity.max_in_flight is not None and identity.in_flight >= identity.max_in_flight:
-            limit = identity.max_in_flight
-            text = f"client {identity.name!r} has {identity.in_flight} requests unanswered, its limit is {limit}"
-            rate = pool.completions.rate  # one of its own is answered about this often, if all is fair
-            wait = min(pool.load / rate / limit, limits.MAX_RETRY_AFTER_S) if rate and limit else None
-            self._refuse(client, message, pool, "client_limit", text, {"capacity": limit, "retry_after": wait})
+        if not self._is_within_its_limit(client, message, pool, now):
             return False
         reason, room = self._room(message, size, pool)
-        if not self._may_have_place(pool.outside, client, message.ticket, room, pool, now):
-            self._send_away(client, message, pool, reason, pool.outside, room, now)
+        if not self._may_have_place(client, message.ticket, room, pool, now):
+            self._send_away(client, message, pool, reason, room, now)
             return False
-        if pool.queue and message.session is None:
-            room = self._room_in_time(client, message, pool, timeout)
-            if room is not None and not self._may_have_place(pool.late, client, message.ticket, room, pool, now):
-                self._send_away(client, message, pool, "expected_wait", pool.late, room, now)
-                return False
-        return True
+        return not pool.queue or message.session is not None or self._is_in_time(client, message, pool, timeout, now)
+
+    def _is_within_its_limit(self, client: Client, message: messages.Request, pool: Pool, now: float) -> bool:
+        identity = client.identity
+        limit = identity.max_in_flight
+        if limit is None or identity.in_flight < limit:
+            return True
+        text = f"client {identity.name!r} has {identity.in_flight} requests unanswered, its limit is {limit}"
+        interval = pool.pace.interval_s(now)  # one of its own is answered about this often, if all is fair
+        wait = min(pool.load * interval[1] / limit, limits.MAX_RETRY_AFTER_S) if interval and limit else None
+        self._refuse(client, message, pool, "client_limit", text, {"capacity": limit, "retry_after": wait})
+        return False
 
     def _room(self, message: messages.Request, size: int, pool: Pool) -> tuple[str, int]:
         """How many more the bounds allow, 0 or less where none, and which one that is."""
@@ -193,14 +195,25 @@ class Admission:
             return "broker_bytes", 0
         return "queue_full", it.max_queue - load
 
-    def _room_in_time(self, client: Client, message: messages.Request, pool: Pool, timeout: float) -> int | None:
-        """How many more could be served before it would run out of time; None where that is not known."""
-        rate = pool.completions.rate
-        if not rate:
-            return None
-        return int(timeout * rate) - pool.queue.ahead_of(client.id, message.priority)
+    def _is_in_time(self, client: Client, message: messages.Request, pool: Pool, timeout: float, now: float) -> bool:
+        """Whether it would be begun before its time is over; a guess in its favour where that is not known."""
+        interval = pool.pace.interval_s(now)
+        ahead = pool.queue.ahead_of(client.id, message.priority)
+        if interval is None or ahead * interval[0] <= timeout:
+            return True
+        # No place is kept: when there is room in time depends on the caller's own time-out.
+        wait = min(ahead * interval[1] - timeout + interval[1], limits.MAX_RETRY_AFTER_S)
+        pool.refused += 1
+        text = (
+            f"pool {pool.name!r} would not begin it within {timeout:.3g} s: {ahead} come before it, "
+            f"one is done every {interval[0]:.3g} s"
+        )
+        details = {"capacity": pool.settings.max_queue, "retry_after": wait}
+        self._refuse(client, message, pool, "expected_wait", text, details)
+        return False
 
-    def _may_have_place(self, places: Places, client: Client, ticket: int, room: int, pool: Pool, now: float) -> bool:
+    def _may_have_place(self, client: Client, ticket: int, room: int, pool: Pool, now: float) -> bool:
+        places = pool.outside
         if places:
             places.expire(now)
             if ticket and places.wait_left(ticket, client.id, now) == 0.0:
@@ -208,39 +221,38 @@ class Admission:
                 return room > 0
         if room <= 0:
             return False
-        if not places or len(pool.queue) < pool.completions.slots:  # rather a broken word than idle workers
+        if not places or len(pool.queue) < pool.pace.slots:  # rather a broken word than idle workers
             return True
-        reserved = pool.settings.max_queue // RESERVED_PART if places is pool.outside else 0
-        return room > max(places.expected, 1, reserved)
+        return room > max(places.expected, 1, pool.settings.max_queue // RESERVED_PART)
 
     def _send_away(
-        self, client: Client, message: messages.Request, pool: Pool, reason: str, places: Places, room: int, now: float
+        self, client: Client, message: messages.Request, pool: Pool, reason: str, room: int, now: float
     ) -> None:
         details: dict[str, Any] = {"capacity": pool.settings.max_queue}
-        rate = pool.completions.rate
-        if rate:
-            details["retry_after"], details["ticket"] = self._place(places, client, message.ticket, 1 - room, rate, now)
-        text = _SENTENCES[reason](self._state, pool)
+        interval = pool.pace.interval_s(now)
+        if interval is not None:
+            details |= self._place(client, message.ticket, 1 - room, interval[1], pool, now)
         pool.refused += 1
-        judge(self._state, pool, now, refused=reason != "expected_wait")
-        self._refuse(client, message, pool, reason, text, details)
+        judge(self._state, pool, now, refused=True)
+        self._refuse(client, message, pool, reason, _SENTENCES[reason](self._state, pool), details)
 
     def _place(
-        self, places: Places, client: Client, ticket: int, short_by: int, rate: float, now: float
-    ) -> tuple[float, int | None]:
-        left = places.wait_left(ticket, client.id, now) if ticket else None
-        if left:  # it came too soon: its place is still its own
-            return left, ticket
+        self, client: Client, ticket: int, short_by: int, interval_s: float, pool: Pool, now: float
+    ) -> dict[str, Any]:
+        left = pool.outside.wait_left(ticket, client.id, now) if ticket else None
+        if left:  # it came too soon, or was told the longest wait there is: its place is still its own
+            return {"retry_after": min(left, limits.MAX_RETRY_AFTER_S), "ticket": ticket}
         self._state.tickets += 1
-        wait, kept = places.keep(self._state.tickets, client.id, short_by, rate, now)
-        return wait, self._state.tickets if kept else None
+        wait, kept = pool.outside.keep(self._state.tickets, client.id, short_by, interval_s, now)
+        return {"retry_after": wait, "ticket": self._state.tickets if kept else None}
 
     def _refuse(
         self, client: Client, message: messages.Request, pool: Pool, reason: str, text: str, more: dict[str, Any]
     ) -> None:
         details = {"pool": pool.name, "queued": pool.queued, "reason": reason} | more
         self._state.refuse(client.peer, message.id, Code.RESOURCE_EXHAUSTED, text, details, pool.level)
-        self._state.note("pool.saturated", pool=pool.name, reason=reason, queued=pool.queued)
+        event = "client.limited" if reason == "client_limit" else "pool.saturated"
+        self._state.note(event, pool=pool.name, reason=reason, queued=pool.queued)
 
 
 _SENTENCES: dict[str, Callable[[State, Pool], str]] = {
@@ -253,9 +265,5 @@ _SENTENCES: dict[str, Callable[[State, Pool], str]] = {
     ),
     "broker_bytes": lambda state, _: (
         f"the broker is full: it holds {state.size} bytes of arguments, room for {state.settings.max_queued_bytes}"
-    ),
-    "expected_wait": lambda _, pool: (
-        f"pool {pool.name!r} would not begin it in time: {len(pool.queue)} wait, "
-        f"{pool.completions.rate or 0.0:.3g} are done in a second"
     ),
 }

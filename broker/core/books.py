@@ -9,7 +9,7 @@ from maitred.broker.core.pressure import level_of
 from maitred.broker.core.queue import Queue
 from maitred.broker.core.session import Session
 from maitred.broker.core.state import State
-from maitred.protocol import messages
+from maitred.protocol import limits, messages
 from maitred.protocol.messages import LEVELS
 
 
@@ -98,14 +98,15 @@ def enter_worker(request: Request, worker: Worker, expected_s: float, now: float
     request.worker = worker
     request.dispatched_at = now
     request.expected_s = expected_s
-    worker.expected_s += expected_s
-    worker.held[request.key] = request
-    request.pool.held += 1
     batch = request.batch
     if batch is not None:
         batch.entered += 1
         if batch.entered > 1:
             worker.surplus += 1
+            request.expected_s = 0.0  # its batch's time was counted with the first of it
+    worker.expected_s += request.expected_s
+    worker.held[request.key] = request
+    request.pool.held += 1
 
 
 def leave_worker(request: Request) -> None:
@@ -177,7 +178,7 @@ def _leave_batch(worker: Worker, request: Request) -> None:
 
 def judge(state: State, pool: Pool, now: float, *, refused: bool = False) -> None:
     """See how full a pool is, and tell those who watch it where that changed."""
-    level = level_of(pool.level, pool.fill, refused, now - pool.level_since)
+    level = level_of(pool.level, pool.fill(now), refused, now - pool.level_since)
     if level == pool.level:
         if refused:
             pool.level_since = now
@@ -186,12 +187,12 @@ def judge(state: State, pool: Pool, now: float, *, refused: bool = False) -> Non
     pool.level_since = now
     state.note("pool.pressure", pool=pool.name, level=LEVELS[level], queued=pool.queued)
     for peer, request_id in pool.watchers:
-        state.send(peer, pressure(pool, request_id))
+        state.send(peer, pressure(pool, request_id, now))
 
 
-def pressure(pool: Pool, request_id: int) -> messages.Pressure:
+def pressure(pool: Pool, request_id: int, now: float) -> messages.Pressure:
     """What a watcher is told."""
-    rate = pool.completions.rate
+    interval = pool.pace.interval_s(now)
     short = pool.load + pool.outside.expected + 1 - pool.settings.max_queue
-    wait = short / rate if rate and short > 0 else None
+    wait = min(short * interval[1], limits.MAX_RETRY_AFTER_S) if interval and short > 0 else None
     return messages.Pressure(request_id, pool.name, pool.level, pool.queued, pool.settings.max_queue, wait)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from maitred.broker.core.model import Worker
 
+LOOKED_AT = 16
+"""Workers that are looked at for room to send a short request ahead."""
+
 
 class ByLoad:
     """The least loaded, longest waiting worker is found in O(slots)."""
@@ -45,3 +48,18 @@ class ByLoad:
         if not self._levels:
             return None
         return next(iter(self._levels[min(self._levels)].values()))
+
+    def taking(self, expected_s: float) -> Worker | None:
+        """The least loaded one that may take a request of so many seconds; None where that is none of those looked at.
+
+        One that runs something long may hold as little as another, and take nothing more all the same.
+        """
+        looked_at = 0
+        for load in sorted(self._levels):
+            for worker in self._levels[load].values():
+                if worker.may_take(expected_s):
+                    return worker
+                looked_at += 1
+                if looked_at == LOOKED_AT:
+                    return None
+        return None

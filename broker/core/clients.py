@@ -83,7 +83,7 @@ class Clients:
             case messages.Query():
                 self._answer(client, message, now)
             case messages.Watch():
-                self._watch(client, message)
+                self._watch(client, message, now)
             case messages.Open():
                 self._sessions.open(client, message, body, now)
             case messages.Session():
@@ -102,7 +102,7 @@ class Clients:
         elif (pool := client.watches.pop(request_id, None)) is not None:
             del pool.watchers[client.peer, request_id]
 
-    def _watch(self, client: Client, message: messages.Watch) -> None:
+    def _watch(self, client: Client, message: messages.Watch, now: float) -> None:
         pool = self._state.pools.get(message.pool)
         if pool is None:
             refuse_unknown_pool(self._state, client, message.id, message.pool, f"no pool {message.pool!r}")
@@ -114,7 +114,7 @@ class Clients:
                 del before.watchers[client.peer, message.id]
             client.watches[message.id] = pool
             pool.watchers[client.peer, message.id] = None
-            self._state.send(client.peer, pressure(pool, message.id))
+            self._state.send(client.peer, pressure(pool, message.id, now))
 
     def _answer(self, client: Client, message: messages.Query, now: float) -> None:
         table = TABLES.get(message.what)

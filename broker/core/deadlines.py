@@ -20,7 +20,7 @@ class Deadlines(Generic[_T]):
     """Things that are due at a time, each at most once. The things are told apart by identity of their hash."""
 
     def __init__(self) -> None:
-        self._slots: dict[int, dict[_T, None]] = {}
+        self._slots: dict[int, dict[_T, None] | None] = {}
         self._order: list[int] = []
         self._size = 0
 
@@ -31,19 +31,23 @@ class Deadlines(Generic[_T]):
         """Note that the item is due at `deadline` (seconds of the core's clock)."""
         slot = self._slot(deadline)
         items = self._slots.get(slot)
-        if items is None:
+        if not items:
+            if slot not in self._slots:
+                heapq.heappush(self._order, slot)
             items = self._slots[slot] = {}
-            heapq.heappush(self._order, slot)
         assert item not in items
         items[item] = None
         self._size += 1
 
     def discard(self, deadline: float, item: _T) -> None:
         """Forget the item that was added with this deadline."""
-        items = self._slots.get(self._slot(deadline))
+        slot = self._slot(deadline)
+        items = self._slots.get(slot)
         if items is not None and item in items:
             del items[item]
             self._size -= 1
+            if not items:  # its number stays, until its time; the dict's memory need not
+                self._slots[slot] = None
 
     def next(self) -> float | None:
         """When `due` is worth calling, or None where nothing is due ever."""
@@ -54,8 +58,9 @@ class Deadlines(Generic[_T]):
         ready: list[_T] = []
         while self._order and self._order[0] * RESOLUTION_S <= now:
             items = self._slots.pop(heapq.heappop(self._order))
-            self._size -= len(items)
-            ready.extend(items)
+            if items:
+                self._size -= len(items)
+                ready.extend(items)
         return ready
 
     @staticmethod

@@ -14,6 +14,9 @@ from maitred.broker.core.queue import AGEING_S
 from maitred.broker.core.state import State
 from maitred.protocol import limits, messages
 
+MAX_WAIT_FOR_MORE_S = 1.0
+"""The longest that a batch waits for more, whatever its command says: what stands behind it in the queue waits too."""
+
 
 class Dispatcher:
     """Gives requests to workers, and takes back what waits at one that turned slow."""
@@ -38,14 +41,11 @@ class Dispatcher:
     def _hand_over_at_once(self, request: Request, now: float) -> bool:
         """Spare a request the way through an empty queue; False where no worker may take it, or its time is over."""
         pool = request.pool
-        worker = pool.ready.least()
-        if worker is None or request.deadline <= now:
-            return False
-        info = pool.commands.get(request.command)
-        if info is not None and info.batch > 1:
+        if request.in_batches or request.deadline <= now:
             return False
         expected_s = pool.service_times.expected(request.command)
-        if not worker.may_take(expected_s):
+        worker = pool.ready.least()
+        if worker is None or not (worker.may_take(expected_s) or (worker := pool.ready.taking(expected_s))):
             return False
         self._hand_over(request, worker, expected_s, now)
         return True
@@ -83,10 +83,10 @@ class Dispatcher:
                 self._endings.expire_queued(request)
                 continue
             expected_s = pool.service_times.expected(request.command)
-            if not worker.may_take(expected_s):
+            if not worker.may_take(expected_s) and (worker := ready.taking(expected_s)) is None:
                 return
-            info = pool.commands.get(request.command)
-            if info is not None and info.batch > 1:
+            info = pool.commands.get(request.command) if request.in_batches and not request.suspected else None
+            if info is not None:
                 if self._waits_for_more(pool, info, now):
                     return
                 self._hand_over_batch(pool, worker, info, expected_s, now)
@@ -116,21 +116,24 @@ class Dispatcher:
     def _waits_for_more(self, pool: Pool, info: messages.CommandInfo, now: float) -> bool:
         """Whether callers of the last batch are about to call again: until then a smaller one would waste its worker."""
         size, ended_at = pool.last_batch.get(info.name, (1, now))
-        if pool.queue.by_command[info.name] >= min(size, info.batch) or now >= ended_at + info.max_wait:
+        until = ended_at + min(info.max_wait, MAX_WAIT_FOR_MORE_S)
+        if pool.queue.by_command[info.name] >= min(size, info.batch) or now >= until:
             return False
-        self._state.hold_until = min(self._state.hold_until, ended_at + info.max_wait)
+        self._state.hold_until = min(self._state.hold_until, until)
         return True
 
     def _hand_over_batch(
         self, pool: Pool, worker: Worker, info: messages.CommandInfo, expected_s: float, now: float
     ) -> None:
-        """Those of one command that stand at the head of the queue, as many as it takes."""
+        """The one whose turn it is, and the oldest others of its command, as many as it takes."""
         queue = pool.queue
-        together: list[Request] = []
-        while queue and len(together) < info.batch and (request := queue.first()).command == info.name:
-            queue.pop()
+        together = [queue.pop()]
+        while len(together) < info.batch and (request := queue.take(info.name)) is not None:
             if request.deadline <= now:
                 self._endings.expire_queued(request)
+            elif request.suspected:
+                queue.give_back(request)  # it runs alone, when its turn comes
+                break
             else:
                 together.append(request)
         batch = Batch(len(together))
@@ -214,6 +217,7 @@ class Dispatcher:
     def retry_or_fail(self, request: Request, certificate: messages.Certificate) -> None:
         """Its worker died on it: run it again where that is allowed, else say so to the caller."""
         if self._endings.may_run_again(request):
+            request.suspected = True
             request.identity.retries -= 1
             self.requeue(request)
             request.attempt += 1

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from maitred.broker.core.books import abandon, close, unqueue
-from maitred.broker.core.model import Request, Worker
+from maitred.broker.core.model import Key, Request, Worker
 from maitred.broker.core.state import State
 from maitred.broker.core.stop import Stop
 from maitred.broker.core.words import describe
@@ -56,7 +56,7 @@ class Endings:
     def _fail_deadline(self, request: Request, where: str) -> None:
         pool = request.pool
         pool.failed += 1
-        spent = request.deadline - request.received_at
+        spent = request.timeout
         verb = "was still queued" if where == "queued" else "was still running"
         if where == "queued" and not pool.workers:
             verb += f" (no worker is up, {len(pool.starting)} are starting)"
@@ -122,6 +122,9 @@ class Endings:
     def _tell_to_stop(self, worker: Worker, request: Request, reason: str, now: float) -> None:
         client_id, request_id = request.key
         self._state.send(worker.control or worker.peer, messages.WorkerCancel(client_id, request_id, reason))
+        if worker.control is not None and request.cancelled and worker.load > worker.slots:
+            request.recalled = True  # it may lie ready behind another, and need not wait to be told apart
+            self._state.send(worker.control, messages.Recall(client_id, request_id, request.attempt))
         if reason != "draining":
             grace_s = limits.INTERRUPT_AFTER_S + request.pool.settings.kill_grace_s
             self._state.stops.add(now + grace_s, Stop(worker, request.key, CAUSES.get(reason, "cancelled")))
@@ -134,21 +137,35 @@ class Endings:
         if self._state.workers.get(worker.id) is not worker or not (key in worker.held or key in worker.abandoned):
             return
         settings = worker.pool.settings
+        if self._is_shared(worker, key):
+            self._spare(worker, key)
+            self._state.stops.add(now + max(settings.kill_grace_s, LOOK_AGAIN_S), stop)
+            return
         agent = next((a for a in self._state.agents.values() if worker.id in a.workers), None)
         if agent is not None and (stop.last or may_kill(worker)):
             self._state.send(agent.peer, messages.Fence(worker.id, stop.cause, key))
             self._state.note("worker.killing", pool=worker.pool.name, worker=worker.id.hex(), cause=stop.cause)
             self._state.stops.add(now + max(settings.kill_grace_s, LOOK_AGAIN_S), stop)  # it may not have begun it yet
             return
-        request = worker.held.get(key)
-        if request is not None:
-            abandon(self._state, request)
-            self._answer_cancelled(request, "abandoned")
+        self._spare(worker, key)
         worker.stuck[key] = None
         worker.pool.ready.place(worker)
         self._state.note("worker.stuck", pool=worker.pool.name, worker=worker.id.hex())
         if agent is not None:
             self._state.stops.add(now + settings.timeout_s, Stop(worker, key, "timeout", last=True))
+
+    def _is_shared(self, worker: Worker, key: Key) -> bool:
+        """Whether it runs in one call with others that are still wanted: a process is not killed under them."""
+        request = worker.held.get(key) or worker.abandoned.get(key)
+        batch = request.batch if request is not None else None
+        return batch is not None and any(it.batch is batch and not it.cancelled for it in worker.held.values())
+
+    def _spare(self, worker: Worker, key: Key) -> None:
+        """Give up what it does for its caller, who is told, and let it go on."""
+        request = worker.held.get(key)
+        if request is not None:
+            abandon(self._state, request)
+            self._answer_cancelled(request, "abandoned")
 
     # --- its worker is gone ---
 

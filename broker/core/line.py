@@ -53,3 +53,5 @@ class Line:
         """Take this one out, wherever it stands."""
         if self._fresh.pop(request.admitted, None) is None:
             del self._returned[request.admitted]
+            if not self._returned:
+                self._order.clear()

@@ -51,6 +51,7 @@ class Request:
         "expected_s",
         "idempotent",
         "identity",
+        "in_batches",
         "key",
         "peer",
         "pool",
@@ -59,6 +60,8 @@ class Request:
         "received_at",
         "session",
         "size",
+        "suspected",
+        "timeout",
         "window",
         "worker",
     )
@@ -79,6 +82,9 @@ class Request:
         self.attempts = 1
         self.idempotent: bool | None = None  # None: as the command declares
         self.window = 0
+        self.in_batches = False
+        self.suspected = False  # a worker died when it ran
+        self.timeout = 0.0  # as its caller gave it, or the pool
         self.received_at = 0.0
         self.dispatched_at = 0.0
         self.expected_s = 0.0  # what its command was expected to take when it was dispatched

@@ -2,22 +2,23 @@
 
 A fixed `retry_after` sends everybody back at once, and most of them away again. Here each refused caller is given the
 time at which its own place will be free, one completion after the one before it, and a ticket. A newcomer is admitted only
-where there is room beyond the places that are expected to be taken up; so the line of those who wait outside is served in
-its order, although nothing of theirs is held.
+where there is room beyond the places that are expected to be taken up; so those who wait outside are served in turn,
+although nothing of theirs is held. The turns are the clients', as in the queue: who has one place does not stand behind
+the hundred of another.
 
 Many never come back. So places count by the share of them that was taken up of late; who gave none up costs nothing.
 """
 
 from __future__ import annotations
 
+import heapq
 import math
-from collections import OrderedDict
 
 from maitred.protocol.limits import MAX_RETRY_AFTER_S
 
 MAX_PLACES = 65_536
-"""Places kept at a time, for each pool and reason: more is further away than MAX_RETRY_AFTER_S in all but the fastest
-pools. One more caller is told a time without a ticket."""
+"""Places kept at a time, for each pool: more is further away than MAX_RETRY_AFTER_S in all but the fastest pools. One more
+caller is told a time without a ticket."""
 
 SHARE_WEIGHT = 0.05
 """Of the newest place in the share that is taken up."""
@@ -37,14 +38,14 @@ SPREAD = 0.618033988749895
 
 
 class Places:
-    """The callers that were sent away for one reason, in the order in which they are to come back."""
+    """The callers that were sent away."""
 
-    __slots__ = ("_kept", "_share", "broken", "kept_word")
+    __slots__ = ("_clients", "_kept", "_share", "_until", "broken", "kept_word")
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[int, tuple[float, float, bytes]] = (
-            OrderedDict()
-        )  # ticket: its time, kept until, for whom
+        self._kept: dict[int, tuple[float, float, bytes]] = {}  # ticket: its time, kept until, for whom
+        self._until: list[tuple[float, int]] = []  # a heap of the ends; those of places taken up are passed over
+        self._clients: dict[bytes, int] = {}
         self._share = 1.0
         self.kept_word = 0
         self.broken = 0
@@ -55,38 +56,44 @@ class Places:
     @property
     def expected(self) -> int:
         """How many of them will be taken up, as far as experience goes."""
-        return math.ceil(self._share * len(self._kept) - 0.5)
+        return self._expected(len(self._kept))
+
+    def _expected(self, places: int) -> int:
+        return math.ceil(self._share * places - 0.5)
 
     def expire(self, now: float) -> None:
-        """Give away the places of those who did not come. They stand nearly in order: each wait is about as long."""
-        while self._kept:
-            ticket, (_, until, _) = next(iter(self._kept.items()))
-            if until > now:
-                return
-            del self._kept[ticket]
-            self._share -= SHARE_WEIGHT * self._share
+        """Give away the places of those who did not come."""
+        while self._until and self._until[0][0] <= now:
+            _, ticket = heapq.heappop(self._until)
+            if ticket in self._kept:
+                self._remove(ticket)
+                self._share -= SHARE_WEIGHT * self._share
 
-    def keep(self, ticket: int, client: bytes, short_by: int, rate: float, now: float) -> tuple[float, bool]:
+    def keep(self, ticket: int, client: bytes, short_by: int, interval_s: float, now: float) -> tuple[float, bool]:
         """Send a caller away.
 
         Args:
             ticket: the number of its place.
             client: who may come back with it.
             short_by: how many completions it takes until there is room for one, those that wait outside left aside.
-            rate: completions per second.
+            interval_s: seconds between two completions.
             now: the core's time.
 
         Returns:
-            Seconds to wait, and whether a place is kept.
+            Seconds to wait (more may be told next time, where it is MAX_RETRY_AFTER_S), and whether a place is kept.
         """
-        places = max(1, short_by + self.expected)
+        own = self._clients.get(client, 0)
+        clients = len(self._clients) + (not own)
+        before = min(len(self._kept), (own + 1) * clients - 1)  # by turns: one of each client, then the second of each
         jitter = (ticket * SPREAD) % 1.0
-        wait = ((places + jitter) / rate) * (1.0 + MARGIN)
-        wait = min(wait, MAX_RETRY_AFTER_S)
+        wait = (max(1, short_by + self._expected(before)) + jitter) * interval_s * (1.0 + MARGIN)
         if len(self._kept) >= MAX_PLACES:
-            return wait, False
-        self._kept[ticket] = (now + wait, now + wait + KEEP_S + KEEP_SHARE * wait, client)
-        return wait, True
+            return min(wait, MAX_RETRY_AFTER_S), False
+        until = now + wait + KEEP_S + KEEP_SHARE * wait
+        self._kept[ticket] = (now + wait, until, client)
+        self._clients[client] = own + 1
+        heapq.heappush(self._until, (until, ticket))
+        return min(wait, MAX_RETRY_AFTER_S), True
 
     def wait_left(self, ticket: int, client: bytes, now: float) -> float | None:
         """How long the holder of a ticket has still to wait: 0 where it is on time; None: no place is kept for it."""
@@ -98,9 +105,18 @@ class Places:
 
     def take_up(self, ticket: int, found_room: bool) -> None:
         """Its holder came, on time."""
-        del self._kept[ticket]
+        self._remove(ticket)
         self._share += SHARE_WEIGHT * (1.0 - self._share)
         if found_room:
             self.kept_word += 1
         else:
             self.broken += 1
+
+    def _remove(self, ticket: int) -> None:
+        _, _, client = self._kept.pop(ticket)
+        if self._clients[client] == 1:
+            del self._clients[client]
+        else:
+            self._clients[client] -= 1
+        if not self._kept:
+            self._until.clear()

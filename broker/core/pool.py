@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from maitred.broker.core.by_load import ByLoad
-from maitred.broker.core.completions import Completions
 from maitred.broker.core.effects import Peer
 from maitred.broker.core.model import Starting, Worker
+from maitred.broker.core.pace import Pace
 from maitred.broker.core.places import Places
 from maitred.broker.core.prefetch import ServiceTimes
 from maitred.broker.core.pressure import HIGH_FROM
@@ -22,18 +22,17 @@ class Pool:
         "busy_from",
         "commands",
         "completed",
-        "completions",
         "degraded",
         "failed",
         "held",
         "homeless",
         "last_batch",
         "last_death",
-        "late",
         "level",
         "level_since",
         "outside",
         "owing",
+        "pace",
         "parked",
         "queue",
         "ready",
@@ -68,11 +67,9 @@ class Pool:
         self.failed = 0
         self.refused = 0
         self.service_times = ServiceTimes()
-        self.completions = Completions()
+        self.pace = Pace(self.queue)
         self.outside = Places()
         """Who was refused for want of room."""
-        self.late = Places()
-        """Who was refused because it would not have been served in time."""
         self.last_batch: dict[str, tuple[int, float]] = {}
         """By command: how large its last batch was, and when it ended."""
         self.level = LEVEL_OK
@@ -98,17 +95,14 @@ class Pool:
         """Requests that wait."""
         return len(self.queue) + self.parked
 
-    @property
-    def fill(self) -> float:
+    def fill(self, now: float) -> float:
         """How near it is to the nearest of its bounds: 1.0 is at it."""
         it = self.settings
         fill = max(self.load / it.max_queue, self.size / it.max_queue_bytes)
-        rate = self.completions.rate
-        if not rate or not self.queue:
-            return fill
-        return max(fill, len(self.queue) / rate / it.timeout_s)
+        interval = self.pace.interval_s(now) if self.queue else None
+        return fill if interval is None else max(fill, len(self.queue) * interval[0] / it.timeout_s)
 
     def catalogue(self) -> None:
         """Gather what its workers announce. Call when one of them comes, goes, or announces something else."""
         self.commands = {name: info for worker in self.workers.values() for name, info in worker.commands.items()}
-        self.completions.staffed(sum(worker.slots for worker in self.workers.values()))
+        self.pace.staffed(sum(worker.slots for worker in self.workers.values()))

@@ -5,9 +5,8 @@
 Putting in, taking out and removing cost the same at any depth: `OrderedDict`s, as the first key of a plain dict from which
 the first ones were taken is found by walking over their places.
 
-Ageing: the band is served whose oldest request came first, where each step of priority counts as having come AGEING_S
-earlier. So a low request waits at most 2 * AGEING_S longer than a high one that came with it, and the order of two
-requests never changes while they wait.
+Ageing: where the oldest request of a lower band has waited AGEING_S longer, for each step between them, than that of the
+highest, one turn in AGED_PART is its band's. So nothing starves, and a backlog of low ones never shuts high ones out.
 """
 
 from __future__ import annotations
@@ -20,7 +19,10 @@ from maitred.broker.core.model import Request
 from maitred.protocol.messages import PRIORITIES
 
 AGEING_S = 5.0
-"""By so much longer must a request have waited to be served before one of the next higher priority."""
+"""By so much longer must a request have waited to be given a turn before one of the next higher priority."""
+
+AGED_PART = 4
+"""One turn in so many is for those."""
 
 
 class Band:
@@ -104,7 +106,7 @@ class Band:
 class Queue:
     """See the module's docstring."""
 
-    __slots__ = ("_bands", "_size", "by_command")
+    __slots__ = ("_bands", "_by_age", "_passed_over", "_size", "by_command", "emptied")
 
     def __bool__(self) -> bool:
         return self._size > 0
@@ -112,8 +114,12 @@ class Queue:
     def __init__(self) -> None:
         self._bands = tuple(Band() for _ in PRIORITIES)
         self._size = 0
+        self._passed_over: int = 0  # turns that the highest band had although a lower one has waited long enough
+        self._by_age: dict[str, Line] = {}
         self.by_command: dict[str, int] = {}
         """How many of each command wait."""
+        self.emptied: int = 0
+        """How often nothing waited any more."""
 
     def __len__(self) -> int:
         return self._size
@@ -138,11 +144,29 @@ class Queue:
 
     def first(self) -> Request:
         """The next to be served."""
-        return self._next_band().first()
+        if self._passed_over >= AGED_PART - 1 and (aged := self._aged_band()) is not None:
+            return aged.first()
+        return self._highest().first()
 
     def pop(self) -> Request:
         """Take the next to be served."""
-        request = self._next_band().pop()
+        aged = self._aged_band()
+        if aged is None:
+            band = self._highest()
+        else:
+            band = aged if self._passed_over >= AGED_PART - 1 else self._highest()
+            self._passed_over = 0 if band is aged else self._passed_over + 1
+        request = band.pop()
+        self._count(request, -1)
+        return request
+
+    def take(self, command: str) -> Request | None:
+        """Take the oldest of a command that is run in batches, whosever turn it is; None where there is none."""
+        line = self._by_age.get(command)
+        if line is None:
+            return None
+        request = line.first()
+        self._bands[request.priority].remove(request)
         self._count(request, -1)
         return request
 
@@ -165,22 +189,32 @@ class Queue:
         own = band.waiting(client)
         others = band.clients - (own > 0)
         ahead = min(len(band), own + others * (own + 1))
-        return ahead + sum(len(higher) for higher in self._bands[priority + 1 :])
+        ahead += sum(len(higher) for higher in self._bands[priority + 1 :])
+        return ahead + min(sum(len(lower) for lower in self._bands[:priority]), ahead // (AGED_PART - 1))
 
-    def _next_band(self) -> Band:
-        best: Band | None = None
+    def _highest(self) -> Band:
+        for band in reversed(self._bands):
+            if band.everybody:
+                return band
+        raise AssertionError("an empty queue")
+
+    def _aged_band(self) -> Band | None:
+        """A band whose oldest request has waited so much longer than the highest's that a turn is due to it."""
+        highest: float | None = None
+        aged: Band | None = None
         came = 0.0
         for priority in range(len(self._bands) - 1, -1, -1):
             band = self._bands[priority]
             if not band.everybody:
                 continue
-            if len(band.everybody) == self._size:  # nearly always
-                return band
-            effective = band.everybody.first().received_at - priority * AGEING_S
-            if best is None or effective < came:
-                best, came = band, effective
-        assert best is not None, "an empty queue"
-        return best
+            if highest is None and len(band.everybody) == self._size:  # nearly always
+                return None
+            counts_as = band.everybody.first().received_at - priority * AGEING_S
+            if highest is None:
+                highest = came = counts_as
+            elif counts_as < came:
+                aged, came = band, counts_as
+        return aged
 
     def _count(self, request: Request, by: int) -> None:
         self._size += by
@@ -189,6 +223,22 @@ class Queue:
             self.by_command[request.command] = count
         else:
             del self.by_command[request.command]
+        if not self._size:
+            self.emptied += 1
+            self._passed_over = 0
+        if request.in_batches:
+            self._index(request, by)
+
+    def _index(self, request: Request, by: int) -> None:
+        line = self._by_age.get(request.command)
+        if line is None:
+            line = self._by_age[request.command] = Line()
+        if by < 0:
+            line.remove(request)
+            if not line:
+                del self._by_age[request.command]
+        else:
+            line.give_back(request)  # whether it is new or comes back: its number says where it stands
 
     def check(self) -> None:
         """Recompute what is derived; for tests."""
@@ -197,3 +247,7 @@ class Queue:
         assert self._size == sum(len(band) for band in self._bands)
         commands = [request.command for request in self]
         assert self.by_command == {command: commands.count(command) for command in set(commands)}
+        batched = [request.command for request in self if request.in_batches]
+        assert {command: len(line) for command, line in self._by_age.items()} == {
+            command: batched.count(command) for command in set(batched)
+        }

@@ -77,7 +77,7 @@ class Requests:
             if request.alone:
                 worker.round_trip_s = smooth_round_trip(worker.round_trip_s, took - message.ran)
             took = message.ran + worker.round_trip_s
-        pool.completions.completed(took / together, pool.queued > 0, now)
+        pool.pace.completed(request.command, took / together, now)
 
     def grant(self, client: Client, message: messages.Grant) -> None:
         """The reader of a stream has room: tell the worker, or remember it for the dispatch."""

@@ -134,8 +134,8 @@ class BrokerCore:
         self.state.note("broker.draining", requests=len(self.state.requests))
         for pool in self.state.pools.values():
             slots = sum(worker.slots for worker in pool.workers.values() if not worker.suspect)
-            mean_s = pool.completions.mean_s
-            fits = int(slots * budget / mean_s) - pool.held if mean_s else 0
+            means_s = pool.pace.means_s
+            fits = int(slots * budget / means_s[1]) - pool.held if means_s and means_s[1] else 0
             parked = [
                 request for session in pool.sessions.values() for request in session.requests if not request.worker
             ]
@@ -245,6 +245,8 @@ class BrokerCore:
             self._clients.forgive(now)
         self._workers.sweep(now)
         self._clients.sweep(now)
+        for pool in self.state.pools.values():
+            pool.outside.expire(now)
         self._sweep_at = now + interval
 
     def _effects(self, now: float) -> list[Effect]:

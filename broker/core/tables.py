@@ -89,7 +89,7 @@ def broker(state: State, now: float) -> dict[str, Any]:
 def _pool(pool: Pool, now: float) -> dict[str, Any]:
     states = [worker.state for worker in pool.workers.values()]
     oldest = pool.queue.oldest()
-    rate = pool.completions.rate
+    rate = pool.pace.rate(now)
     return {
         "name": pool.name,
         "available": states.count("idle"),
@@ -102,21 +102,21 @@ def _pool(pool: Pool, now: float) -> dict[str, Any]:
         "bytes": pool.size,
         "max_bytes": pool.settings.max_queue_bytes,
         "level": LEVELS[pool.level],
-        "retry_after": pressure(pool, 0).retry_after,
+        "retry_after": pressure(pool, 0, now).retry_after,
         "rate": rate,
         "expected_wait": len(pool.queue) / rate if rate else None,
         "sessions": len(pool.sessions),
         "max_sessions": pool.settings.max_sessions,
-        "waiting_outside": len(pool.outside) + len(pool.late),
-        "places_kept": pool.outside.kept_word + pool.late.kept_word,
-        "places_broken": pool.outside.broken + pool.late.broken,
+        "waiting_outside": len(pool.outside),
+        "places_kept": pool.outside.kept_word,
+        "places_broken": pool.outside.broken,
         "oldest_wait": now - oldest.received_at if oldest else 0.0,
         "timeout": pool.settings.timeout_s,
         "commands": sorted(pool.commands),
         "completed": pool.completed,
         "failed": pool.failed,
         "refused": pool.refused,
-        "service_time": pool.completions.mean_s,
+        "service_time": (pool.pace.means_s or (None, None))[1],
         "degraded": pool.degraded or None,
     }
 

@@ -108,8 +108,12 @@ class Workers:
         worker.control = peer
         worker.heard_at = now
         for request in worker.held.values():
-            if request.recalled:  # the word, or its answer, may have been lost with the other connection
+            if request.cancelled:  # the word, or its answer, may have been lost with the other connection
+                self._state.send(peer, messages.WorkerCancel(*request.key, request.cancelled))
+            if request.recalled:
                 self._dispatcher.recall(worker, request)
+        for key in worker.abandoned:
+            self._state.send(peer, messages.WorkerCancel(*key, "cancelled"))
         self._state.parties[peer] = Control(worker)
         self.welcome(peer)
 
@@ -213,7 +217,9 @@ class Workers:
         self._sessions.bereave(worker, "lost", certificate, now)
         for request in held:
             begun = started is None or request.key in started
-            if begun:
+            if begun and (
+                request.batch is None or request.batch.size == 1
+            ):  # else nobody can tell which of them it was
                 self._blame(request, certificate, now)
             if request.session is not None:
                 self._sessions.orphan(request, begun, certificate)

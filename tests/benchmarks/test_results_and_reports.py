@@ -93,6 +93,19 @@ def test_the_terminal_shows_figures_ratios_and_what_is_missing() -> None:
         assert text in shown
 
 
+def test_more_figures_than_a_line_has_room_for_stand_below_of_those_who_have_them() -> None:
+    found = result()
+    many = found.measurements[0].values | {f"figure_{number}_ms": float(number) for number in range(20)}
+    measurements = [replace(found.measurements[0], values=many), *found.measurements[1:]]
+    console = Console(record=True, width=400, file=open("/dev/null", "w", encoding="utf-8"))  # noqa: SIM115
+    terminal.print_result(console, replace(found, measurements=measurements))
+    shown = " ".join(console.export_text().split())
+    console.file.close()
+    assert shown.count("FAILED") == 1
+    assert shown.count("zmq-proxy outstanding 8 ") == 1 + 1  # in the first table, and below the line of a ratio
+    assert shown.count("maitred outstanding 1 ") == 2
+
+
 def test_two_runs_differ_where_intervals_of_ratios_lie_apart() -> None:
     changes = compare([result(1.5)], [result(1.6)])
     assert [it.is_beyond for it in changes.changes if it.judged] == [False] * 3

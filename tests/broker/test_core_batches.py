@@ -10,18 +10,18 @@ from maitred.broker.core.settings import PoolSettings
 from maitred.protocol import messages as m
 
 CLIENT = id128(7)
-EMBED = m.CommandInfo("embed", batch=4, max_wait=0.01)
-KNOWN = (EMBED, m.CommandInfo("echo"))
 
 
 class House:
-    def __init__(self) -> None:
+    def __init__(self, idempotent: bool = False) -> None:
         self.bench = Bench(pools=[PoolSettings(POOL)])
+        self.idempotent = idempotent
         self.client = self.bench.client()
         self.sent = 0
 
     def worker(self, n: int = 100, slots: int = 1) -> Peer:
-        return self.bench.worker(n, slots, *KNOWN)
+        embed = m.CommandInfo("embed", self.idempotent, batch=4, max_wait=0.01)
+        return self.bench.worker(n, slots, embed, m.CommandInfo("echo"))
 
     def send(self, count: int, command: str = "embed", **fields: float) -> None:
         for _ in range(count):
@@ -82,7 +82,51 @@ def test_other_commands_are_not_put_into_it() -> None:
     house.send(1)
     assert house.orders(worker) == [(1, 0)]
     house.answer(worker, 1)
-    assert house.orders(worker) == [(2, 1), (3, 0)]
+    assert house.orders(worker) == [(2, 2), (3, 1), (5, 0)]  # and the others of its own are, wherever they stand
+    house.answer(worker, 2, 3, 5)
+    assert house.orders(worker) == [(4, 0)]
+
+
+def test_a_batch_that_killed_its_worker_is_taken_apart_and_nobody_blamed() -> None:
+    house = House(idempotent=True)
+    agent = house.bench.agent()
+    house.bench.tell(agent, m.Spawned(id128(100), 1))
+    worker = house.worker()
+    house.send(4)
+    house.answer(worker, 1)
+    assert len(house.orders(worker)) == 4
+    started = [(CLIENT, n) for n in (2, 3, 4)]
+    house.bench.tell(agent, m.Died(id128(100), m.Certificate("signal"), started))
+    assert not house.bench.core.state.quarantine.entries
+    other = house.worker(200)
+    for n in (2, 3, 4):
+        assert [(order.id, order.more) for order in house.bench.orders(other)] == [(n, 0)]
+        house.bench.tell(other, m.WorkerReply(CLIENT, n, 2, 0.005), b"")
+
+
+def test_no_process_is_killed_under_those_who_share_the_call() -> None:
+    house = House()
+    agent = house.bench.agent()
+    house.bench.tell(agent, m.Spawned(id128(100), 1))
+    worker = house.worker()
+    house.send(4)
+    house.answer(worker, 1)
+    house.bench.tell(house.client, m.Cancel(2))
+    for _ in range(8):
+        house.bench.advance(0.5)
+        for peer in (worker, house.client):
+            house.bench.tell(peer, m.Heartbeat())
+        house.bench.tell(agent, m.Vouch([id128(100)]))
+    assert not [one for one, _ in house.bench.take(agent) if isinstance(one, m.Fence)]
+    ended = [message for message, _ in house.bench.take(house.client) if isinstance(message, m.Error)]
+    assert [(one.id, one.code) for one in ended] == [(2, "cancelled")]
+    for n in (3, 4):
+        house.bench.tell(house.client, m.Cancel(n))
+    for _ in range(8):  # nobody wants it any more
+        house.bench.advance(0.5)
+        house.bench.tell(worker, m.Heartbeat())
+        house.bench.tell(agent, m.Vouch([id128(100)]))
+    assert [one.cause for one, _ in house.bench.take(agent) if isinstance(one, m.Fence)][:1] == ["cancelled"]
 
 
 def test_what_expired_is_left_out() -> None:

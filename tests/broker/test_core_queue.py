@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from maitred.broker.core.effects import Peer, Side
 from maitred.broker.core.model import Identity, Request
 from maitred.broker.core.pool import Pool
-from maitred.broker.core.queue import AGEING_S, Queue
+from maitred.broker.core.queue import AGED_PART, AGEING_S, Queue
 from maitred.broker.core.settings import ClientSettings, PoolSettings
 from maitred.protocol.messages import HIGH, LOW, NORMAL
 
@@ -76,14 +76,20 @@ def test_a_turn_that_was_half_used_ends_with_its_client() -> None:
     assert drained(queue) == [2, 3, 6, 4, 5]
 
 
-def test_higher_priorities_come_first_and_nothing_starves() -> None:
+def test_higher_priorities_come_first_and_what_waited_long_has_a_share() -> None:
     queue, one = Queue(), identity(1)
-    queue.push(request(1, one, LOW, came=0.0))
-    queue.push(request(2, one, NORMAL, came=1.0))
-    queue.push(request(3, one, HIGH, came=2.0))
-    queue.push(request(4, one, HIGH, came=2 * AGEING_S - 0.01))
-    queue.push(request(5, one, HIGH, came=2 * AGEING_S + 0.01))
-    assert drained(queue) == [3, 2, 4, 1, 5]
+    for number in range(4):
+        queue.push(request(number, one, LOW, came=0.0))
+    for number in range(4, 12):
+        queue.push(request(number, one, HIGH, came=2 * AGEING_S - 0.1))
+    for number in range(12, 18):
+        queue.push(request(number, one, HIGH, came=2 * AGEING_S + 0.1))
+    order = drained(queue)
+    assert order[:8] == list(range(4, 12))  # not long enough
+    rest = order[8:]
+    places = [n for n, number in enumerate(rest) if number < 4]
+    assert places == [0 + AGED_PART - 1, 2 * AGED_PART - 1, 8, 9]
+    assert [number for number in rest if number < 4] == list(range(4))
 
 
 def test_what_is_given_back_stands_where_it_stood() -> None:

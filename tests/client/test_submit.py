@@ -47,6 +47,18 @@ def test_a_future_has_the_result_or_the_error(client: Client) -> None:
         client.submit(POOL, "echo", {"a": object()})
 
 
+@pytest.mark.parametrize("raised", [SystemExit("enough"), KeyboardInterrupt(), ValueError("a bug")])
+def test_what_a_callback_raises_ends_nobody_elses_wait(client: Client, raised: BaseException) -> None:
+    def stop(_: Future[Any]) -> None:
+        raise raised
+
+    future = client.submit(POOL, "later")
+    future.add_done_callback(stop)
+    client.execute(POOL, "echo")
+    assert future.result(WITHIN_S) == "late"
+    assert client.submit(POOL, "echo", {"n": 2}, timeout=WITHIN_S).result(WITHIN_S) == {"n": 2}
+
+
 def test_result_waits_as_long_as_told_and_may_be_asked_again(client: Client) -> None:
     future = client.submit(POOL, "later")
     with pytest.raises(TimeoutError):

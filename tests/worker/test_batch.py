@@ -15,8 +15,9 @@ from maitred.protocol import frames, messages
 from maitred.protocol.body import decode_body, encode_body
 from maitred.worker import Cancelled, Context, Service
 from maitred.worker.batch import Batch
+from maitred.worker.loading import AdapterError
 from maitred.worker.options import WorkerOptions
-from maitred.worker.requests import Requests
+from maitred.worker.requests import Requests, check_room
 
 service = Service()
 seen: list[list[Any]] = []
@@ -266,3 +267,18 @@ def test_the_broker_is_told() -> None:
 def test_there_is_room_on_the_page_for_batches_that_run_and_lie_ready(requests: Requests) -> None:
     slots = [requests.page.begin(bytes(16), number, 1.0) for number in range((1 + 15) * 32)]
     assert len(set(slots)) == len(requests.page.running()) == 512
+
+
+@pytest.mark.parametrize(("slots", "batch", "prefetch"), [(1, 32, 15), (1, 128, 7), (4, 256, 0), (1, 1024, 0)])
+def test_no_more_lies_ready_than_a_worker_can_hold(slots: int, batch: int, prefetch: int) -> None:
+    service = Service()
+    service.command("a", batch=batch)(lambda text: text)
+    requests = Requests(WorkerOptions("general", "-", (), "-", os.urandom(16), slots), service)
+    assert requests.prefetch == prefetch
+    requests.page.close()
+
+
+def test_batches_that_a_worker_could_not_hold_are_refused() -> None:
+    check_room(WorkerOptions("general", "my_app:service", (), "-", bytes(16), 32), service)
+    with pytest.raises(AdapterError, match="33 batches of 32 at a time; a worker holds at most 1024 requests"):
+        check_room(WorkerOptions("general", "my_app:service", (), "-", bytes(16), 33), service)

@@ -60,7 +60,9 @@ class TestBatches:
             assert broker.answers(2) == {1: 1, 2: 2}
             assert broker.register is not None
             assert set(broker.register.holds) <= {(CLIENT, 1), (CLIENT, 2)}
-            assert log == [["a", "bb"]]
+            broker.batch("embed", some("ccc"), first=3)  # the welcome has arrived, too, when this is answered
+            assert broker.answers(1) == {3: 3}
+            assert log == [["a", "bb"], ["ccc"]]
 
         run(loop, service, script, slots=slots)
 

@@ -210,7 +210,7 @@ def test_a_worker_that_is_a_stranger_takes_all_that_has_arrived_and_registers_on
                 case other:
                     raise AssertionError(other)
 
-    with a_worker() as worker:
+    with a_worker(slots=1) as worker:  # so that the function holds the loop until all has been sent
         worker.run(loop, script)
         assert isinstance(worker.broker.receive(), messages.Leave)
     registers = [at for at, (what, _) in enumerate(order) if what == "register"]
