@@ -148,7 +148,7 @@ class Lease:
             return
         try:
             self._on_lost(error)
-        except Exception:
+        except (Exception, SystemExit):  # `sys.exit` in a callback ends no thread, and no loop, of ours
             _log.exception("the on_lost callback of a session of pool %r failed", self.pool)
 
 

@@ -353,11 +353,12 @@ def test_a_call_of_a_lost_session_asks_the_broker(client: Client, broker: Script
     assert session.closed
 
 
-def test_a_callback_may_fail_and_its_session_is_another_s_no_longer(
-    client: Client, broker: ScriptedBroker, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("raised", [LookupError("the user's own"), SystemExit("the user's own")])
+def test_a_callback_may_fail_and_ends_nothing_else(
+    client: Client, broker: ScriptedBroker, caplog: pytest.LogCaptureFixture, raised: BaseException
 ) -> None:
     def fail(_: MaitredError) -> None:
-        raise LookupError("the user's own")
+        raise raised
 
     session = client.session("neural", on_lost=fail)
     end(broker, session.id)
