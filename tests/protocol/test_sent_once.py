@@ -182,6 +182,12 @@ class Wire(RuleBasedStateMachine):
     @rule()
     def break_connection(self) -> None:
         """What is on its way is lost; the broker sees a connection that it does not know."""
+        for message_frames in (
+            () if self.known else self.up
+        ):  # it had said STRANGER before: neither were these acted upon
+            message = frames.from_client.decode(message_frames)[0]
+            if isinstance(message, m.Request):
+                self.strangers[message.id] += 1
         self.up.clear()
         self.down.clear()
         self.forget()
