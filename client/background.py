@@ -91,6 +91,10 @@ class Background:
             self._thread.join(CLOSE_PATIENCE_S)
         return not self._thread.is_alive()
 
+    def is_current(self) -> bool:
+        """Whether the caller is in it: in a callback, which must not wait for what this thread would have to do."""
+        return self._thread is threading.current_thread()
+
     # --- in the thread ---
 
     def _run(self) -> None:

@@ -159,6 +159,12 @@ class Connections:
                 if self._background is background:
                     self._background = None
 
+    def _post_and_wait_for(self, order: Order) -> None:
+        """Post an order whose end the caller waits for."""
+        if self._background is not None and self._background.is_current():
+            raise RuntimeError("a callback of the client cannot wait for the thread that it is called in: use another")
+        self._post(order)
+
     def _start_background(self) -> Background:
         make_link = functools.partial(Link, self._context, self.endpoint, self._origin, self._closing)
         background = Background(make_link, self._origin, self._closing, self.connect_timeout)

@@ -27,7 +27,7 @@ from maitred.protocol.client import (
     Replied,
     Welcomed,
 )
-from maitred.protocol.joined import SessionEndedEvent
+from maitred.protocol.client_events import SessionEndedEvent
 
 __all__ = ["Exchange", "SessionSink", "Sink", "WatchSink"]
 

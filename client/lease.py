@@ -16,7 +16,7 @@ from maitred.client.opening import Wanted
 from maitred.protocol import messages
 from maitred.protocol.body import decode_body
 from maitred.protocol.client import Failed, PartArrived, Replied
-from maitred.protocol.joined import SessionEndedEvent, SessionMovedEvent
+from maitred.protocol.client_events import SessionEndedEvent, SessionMovedEvent
 
 __all__ = ["Lease", "OnLost", "SessionEvent"]
 
@@ -148,7 +148,7 @@ class Lease:
             return
         try:
             self._on_lost(error)
-        except Exception:
+        except (Exception, SystemExit):  # `sys.exit` in a callback ends no thread, and no loop, of ours
             _log.exception("the on_lost callback of a session of pool %r failed", self.pool)
 
 

@@ -11,7 +11,7 @@ from maitred.client.lease import Lease, SessionEvent
 from maitred.client.orders import Ended, Order
 from maitred.protocol import messages
 from maitred.protocol.client import Failed
-from maitred.protocol.joined import SessionEndedEvent
+from maitred.protocol.client_events import SessionEndedEvent
 
 __all__ = ["AskOrder", "JoinOrder", "RenewOrder"]
 

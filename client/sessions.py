@@ -141,20 +141,21 @@ class Session(Leased):
             Unavailable: the broker is not there.
         """
         self._lease.check()
-        self._ask("renew")
+        self._await(self._ask("renew"))
 
     def close(self) -> None:
-        """End it: its worker frees what it holds. Repeatable. What is unanswered of it ends too.
+        """End it: its worker frees what it holds. Repeatable. What is unanswered of it is stopped: `RequestCancelled`.
 
         Raises:
             Unavailable, DeadlineExceeded: the broker is not there; the session lives on until its ttl is over.
         """
         if self._lease.closed:
             return
+        answers = self._ask("close")
         self._lease.closed = True
         self._leave()
         with contextlib.suppress(SessionNotFound, SessionLost):  # it has ended already
-            self._ask("close")
+            self._await(answers)
 
     # --- below: the background thread's orders ---
 
@@ -175,9 +176,12 @@ class Session(Leased):
             with contextlib.suppress(RuntimeError):  # the client was closed
                 self._post(AskOrder(self._lease.key, "close", lambda _: None))
 
-    def _ask(self, verb: str) -> None:
+    def _ask(self, verb: str) -> queue.SimpleQueue[Answer]:
         answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
         self._post(AskOrder(self._lease.key, verb, answers.put))
+        return answers
+
+    def _await(self, answers: queue.SimpleQueue[Answer]) -> None:
         timeout = self._client.connect_timeout + QUERY_TIMEOUT_S
         try:
             answer = answers.get(timeout=timeout)

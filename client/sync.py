@@ -22,24 +22,23 @@ from maitred.client.calls import (
     result,
 )
 from maitred.client.channel import Answers, Channel
-from maitred.client.connections import Connections
 from maitred.client.endpoint import find_endpoint
-from maitred.client.errors import DeadlineExceeded
 from maitred.client.futures import RequestFuture
 from maitred.client.lease import Lease, OnLost
 from maitred.client.leased import Leased
 from maitred.client.mapping import DEFAULT_MAP_WINDOW, Item, MapPlan
-from maitred.client.opening import Affinity, Wanted, key_of
+from maitred.client.opening import Affinity, Wanted
+from maitred.client.operating import Operating
 from maitred.client.orders import CallOrder, WatchOrder
 from maitred.client.places import Place, claim, keep, kept
 from maitred.client.pressure import Latest, Pressure, PressureChanges, PressureWatch
 from maitred.client.sessions import Session
-from maitred.protocol import limits, messages
+from maitred.protocol import limits
 from maitred.protocol.body import decode_body
-from maitred.protocol.client import PartArrived, Question, Replied
+from maitred.protocol.client import PartArrived, Replied
 
 
-class Client(Connections):
+class Client(Operating):
     """A client of one broker.
 
     Threads may share it: each gets a connection of its own at its first call. After a fork the child makes its own
@@ -285,7 +284,7 @@ class Client(Connections):
         wanted = Wanted(pool, ttl, metadata, affinity, keep_alive, id, timeout)
         known = threading.Event()
         lease = Lease(wanted, on_lost, known.set)
-        return Session(self, lease, self._post, self._cancel, wanted).join(known)
+        return Session(self, lease, self._post_and_wait_for, self._cancel, wanted).join(known)
 
     @overload
     def pressure(self, pool: str) -> PressureChanges: ...
@@ -324,56 +323,6 @@ class Client(Connections):
             watch.close()
             raise
         return watch
-
-    def pools(self) -> list[dict[str, Any]]:
-        """One row a pool, as `maitred status --json` has them."""
-        return self._ask(messages.Query, "pools")
-
-    def workers(self) -> list[dict[str, Any]]:
-        """One row a worker, as `maitred workers --json` has them."""
-        return self._ask(messages.Query, "workers")
-
-    def requests(self) -> list[dict[str, Any]]:
-        """One row for each request that is unanswered, as `maitred requests --json` has them."""
-        return self._ask(messages.Query, "requests")
-
-    def quarantine(self) -> list[dict[str, Any]]:
-        """One row for each request that killed workers, as `maitred quarantine --json` has them."""
-        return self._ask(messages.Query, "quarantine")
-
-    def sessions(self) -> list[dict[str, Any]]:
-        """One row a session, as `maitred sessions --json` has them."""
-        return self._ask(messages.Query, "sessions")
-
-    def broker(self) -> dict[str, Any]:
-        """The broker itself: the "broker" of `maitred status --json`."""
-        return self._ask(messages.Query, "broker")
-
-    def cancel_request(self, request: str) -> dict[str, Any]:
-        """Have any client's request stopped: its `id` in `requests`. Returns what was done.
-
-        Raises:
-            InvalidArgument: no such request is known; it may have ended.
-        """
-        return self._ask(messages.Operate, "cancel", request)
-
-    def release(self, fingerprint: str) -> dict[str, Any]:
-        """Let a request be run again that killed workers: its `fingerprint` in `quarantine`, or "all".
-
-        Returns what was done.
-
-        Raises:
-            InvalidArgument: no such fingerprint is known.
-        """
-        return self._ask(messages.Operate, "release", fingerprint)
-
-    def close_session(self, session: str) -> dict[str, Any]:
-        """Close any session: its `id` in `sessions`. Returns what it was.
-
-        Raises:
-            SessionNotFound, SessionLost: it has ended.
-        """
-        return self._ask(messages.Session, key_of(session), "close")
 
     # --- below: calls ---
 
@@ -436,24 +385,6 @@ class Client(Connections):
         finally:
             for order in plan.close():
                 self._cancel(order)
-
-    def _ask(self, kind: Callable[..., Question], *fields: str | bytes) -> Any:
-        channel = self._enter()
-        request_id, until = next(self._origin.numbers), time.monotonic() + QUERY_TIMEOUT_S
-        try:
-            answers = channel.ask(kind(request_id, *fields), until)
-            while not answers:
-                if not channel.wait(until):
-                    raise self._no_answer()
-                channel.check_open()
-            return result(answers[0])
-        finally:
-            channel.abandon(request_id)
-            self._leave(channel)
-
-    def _no_answer(self) -> DeadlineExceeded:
-        text = f"the broker at {self.endpoint} did not answer within {QUERY_TIMEOUT_S:g} s"
-        return DeadlineExceeded(text, where="unknown", timeout=QUERY_TIMEOUT_S)
 
 
 def _arrive(arrivals: queue.SimpleQueue[tuple[Item, Answer]], item: Item, answer: Answer) -> None:

@@ -24,10 +24,18 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias, TypeGuard, cast
 
-from msgspec import Struct
-
 from maitred.protocol import frames, messages
 from maitred.protocol.body import decode_body
+from maitred.protocol.client_events import (
+    Event,
+    Failed,
+    PartArrived,
+    PressureChanged,
+    Replied,
+    SessionEndedEvent,
+    SessionMovedEvent,
+    Welcomed,
+)
 from maitred.protocol.errors import (
     DecodeError,
     MaitredError,
@@ -38,7 +46,23 @@ from maitred.protocol.errors import (
     Unavailable,
     from_wire,
 )
-from maitred.protocol.joined import Joined, SessionEndedEvent, SessionMovedEvent
+from maitred.protocol.joined import Joined
+
+__all__ = [
+    "HELLO_INTERVAL_S",
+    "PATIENCE_S",
+    "REMEMBERED_MESSAGES",
+    "ClientConnection",
+    "Event",
+    "Failed",
+    "PartArrived",
+    "PressureChanged",
+    "Question",
+    "Replied",
+    "SessionEndedEvent",
+    "SessionMovedEvent",
+    "Welcomed",
+]
 
 HELLO_INTERVAL_S = 0.5
 """Seconds between HELLOs that are not answered."""
@@ -50,54 +74,6 @@ REMEMBERED_MESSAGES = 1024
 """Messages remembered for being sent again: more than a client has under way between two answers. An older request
 fails instead, which is the safe side."""
 
-
-class Welcomed(Struct, frozen=True):
-    """The broker knows this connection."""
-
-    welcome: messages.Welcome
-
-
-class PartArrived(Struct, frozen=True):
-    """One part of a stream. Another attempt starts again at number 0."""
-
-    id: int
-    attempt: int
-    number: int
-    body: Sequence[Any]
-
-
-class Replied(Struct, frozen=True):
-    """The terminal answer of a request that worked; `body` are its frames, for `decode_body`.
-
-    `level` says how full its pool is (`messages.LEVELS`); `epoch`, of a session's request, which owner gave it (0: none).
-    """
-
-    id: int
-    body: Sequence[Any]
-    level: int = messages.LEVEL_OK
-    epoch: int = 0
-
-
-class Failed(Struct, frozen=True):
-    """The terminal answer of a request that did not; the error is ready to be raised. `level` as in `Replied`."""
-
-    id: int
-    error: MaitredError
-    level: int = messages.LEVEL_OK
-
-
-class PressureChanged(Struct, frozen=True):
-    """How full a watched pool is now. `retry_after` in seconds: when a request refused now would find room."""
-
-    id: int
-    pool: str
-    level: int
-    queued: int
-    capacity: int
-    retry_after: float | None
-
-
-Event = Welcomed | PartArrived | Replied | Failed | PressureChanged | SessionEndedEvent | SessionMovedEvent
 
 Question: TypeAlias = messages.Query | messages.Operate | messages.Session
 """What the broker itself is asked: answered by one REPLY or ERROR."""

@@ -6,32 +6,16 @@ the broker does not know the connection any more, "attach" is said again with th
 
 from __future__ import annotations
 
-from typing import Any
-
-from msgspec import Struct
+from typing import Any, cast
 
 from maitred.protocol import messages
+from maitred.protocol.client_events import SessionEndedEvent, SessionMovedEvent
 from maitred.protocol.errors import MaitredError, SessionLost, SessionNotFound
 
-__all__ = ["Joined", "SessionEndedEvent", "SessionMovedEvent"]
+__all__ = ["Joined"]
 
 _NOT_FOUND = frozenset({"expired", "closed"})
 """Reasons after which the broker knows of the session no more; after any other, its state was lost."""
-
-
-class SessionEndedEvent(Struct, frozen=True):
-    """A joined session has ended. `error` is what its next request would get; `id` is of the request that joined it."""
-
-    id: int
-    reason: str
-    error: MaitredError
-
-
-class SessionMovedEvent(Struct, frozen=True):
-    """A joined session has another owner. `epoch` counts them; `id` is of the request that joined it."""
-
-    id: int
-    epoch: int
 
 
 class Joined:
@@ -83,6 +67,7 @@ def _ending(message: messages.SessionEnded, details: dict[str, Any]) -> MaitredE
     kind = SessionNotFound if message.reason in _NOT_FOUND else SessionLost
     session = message.session.hex()
     plain = {str(key): value for key, value in details.items() if key not in ("self", "message")}
-    return kind(
-        f"session {session} has ended: {message.reason}", **{"session": session, "reason": message.reason} | plain
-    )
+    certificate = plain.get("certificate")
+    cause = cast("dict[str, Any]", certificate).get("cause") if isinstance(certificate, dict) else None
+    text = f"session {session} has ended: {message.reason}{f' ({cause})' if cause else ''}"
+    return kind(text, **{"session": session, "reason": message.reason} | plain)

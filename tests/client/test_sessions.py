@@ -33,7 +33,7 @@ from maitred.protocol import frames
 from maitred.protocol import messages as m
 from maitred.protocol.body import encode_body
 from maitred.protocol.client import ClientConnection, Replied
-from maitred.protocol.joined import SessionEndedEvent
+from maitred.protocol.client_events import SessionEndedEvent
 
 WITHIN_S = 5.0
 Make = Callable[..., ScriptedBroker]
@@ -353,16 +353,35 @@ def test_a_call_of_a_lost_session_asks_the_broker(client: Client, broker: Script
     assert session.closed
 
 
-def test_a_callback_may_fail_and_its_session_is_another_s_no_longer(
-    client: Client, broker: ScriptedBroker, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("raised", [LookupError("the user's own"), SystemExit("the user's own")])
+def test_a_callback_may_fail_and_ends_nothing_else(
+    client: Client, broker: ScriptedBroker, caplog: pytest.LogCaptureFixture, raised: BaseException
 ) -> None:
     def fail(_: MaitredError) -> None:
-        raise LookupError("the user's own")
+        raise raised
 
     session = client.session("neural", on_lost=fail)
     end(broker, session.id)
     broker.wait(lambda: "the user's own" in caplog.text)
     assert client.submit("neural", "echo").result(WITHIN_S) == {}
+
+
+def test_a_callback_that_would_wait_for_its_own_thread_is_told_so(client: Client, broker: ScriptedBroker) -> None:
+    caught: list[str] = []
+
+    def reopen(_: MaitredError) -> None:
+        for act in (session.close, session.renew, lambda: client.session("neural")):
+            try:
+                act()
+            except RuntimeError as error:
+                caught.append(str(error))
+
+    session = client.session("neural", on_lost=reopen)
+    end(broker, session.id)
+    broker.wait(lambda: len(caught) == 3)
+    assert "use another" in caught[0]
+    assert not session.closed
+    session.close()
 
 
 def test_closing_it_is_no_loss(client: Client, broker: ScriptedBroker) -> None:

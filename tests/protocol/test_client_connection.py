@@ -17,6 +17,7 @@ from maitred.protocol.client import (
     Replied,
     Welcomed,
 )
+from maitred.protocol.client_events import SessionEndedEvent, SessionMovedEvent
 from maitred.protocol.errors import (
     PayloadTooLarge,
     PoolSaturated,
@@ -28,7 +29,6 @@ from maitred.protocol.errors import (
     UnknownPool,
     from_wire,
 )
-from maitred.protocol.joined import SessionEndedEvent, SessionMovedEvent
 
 ID = b"c" * 16
 WELCOME = m.Welcome(b"e" * 16, interval=1.0, liveness=3, max_message=100)
@@ -394,6 +394,7 @@ def test_its_end_is_the_error_of_its_next_request(reason: str, kind: type[Except
     (event,) = connection.receive(session_ended(reason, {"certificate": {"cause": "oom"}}), 0.2)
     assert isinstance(event, SessionEndedEvent)
     assert (event.id, event.reason, type(event.error)) == (1, reason, kind)
+    assert event.error.message == f"session {SESSION.hex()} has ended: {reason} (oom)"
     assert event.error.details == {"session": SESSION.hex(), "reason": reason, "certificate": {"cause": "oom"}}
     assert connection.receive(session_ended(reason), 0.3) == []
     assert not connection.waiting

@@ -16,8 +16,8 @@ from maitred.protocol import frames
 from maitred.protocol import messages as m
 from maitred.protocol.body import encode_body
 from maitred.protocol.client import ClientConnection, Failed, PressureChanged, Replied
+from maitred.protocol.client_events import SessionEndedEvent
 from maitred.protocol.errors import PoolSaturated, SessionNotFound, Unavailable
-from maitred.protocol.joined import SessionEndedEvent
 
 INTERVAL_S = 1.0
 
@@ -182,6 +182,12 @@ class Wire(RuleBasedStateMachine):
     @rule()
     def break_connection(self) -> None:
         """What is on its way is lost; the broker sees a connection that it does not know."""
+        for message_frames in (
+            () if self.known else self.up
+        ):  # it had said STRANGER before: neither were these acted upon
+            message = frames.from_client.decode(message_frames)[0]
+            if isinstance(message, m.Request):
+                self.strangers[message.id] += 1
         self.up.clear()
         self.down.clear()
         self.forget()
