@@ -26,11 +26,15 @@ def of_broker(config: Config, log_level: str, log_format: str, *, parent: int | 
                 pool.kill_grace_s,
                 pool.kill_on_cancel,
                 pool.quarantine_after,
+                pool.session_ttl_s,
+                pool.max_sessions,
+                pool.max_snapshot_bytes,
             )
             for name, pool in config.pools.items()
         ],
         given=[
-            (pattern, ClientSettings(client.weight, client.max_in_flight)) for pattern, client in config.clients.items()
+            (pattern, ClientSettings(client.weight, client.max_in_flight, client.max_sessions))
+            for pattern, client in config.clients.items()
         ],
         routing=list(config.routing.items()),
         run_dir=str(it.run_dir) if it.run_dir else None,

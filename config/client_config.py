@@ -34,3 +34,12 @@ class ClientConfig(Struct, frozen=True):
             "pools' bounds count.",
         ),
     ]
+    max_sessions: Annotated[
+        int | None,
+        Key(
+            "max_sessions",
+            Count(0, 1_000_000),
+            None,
+            "Sessions that it may have open; one more is refused. Without it only the pools' bounds count.",
+        ),
+    ]

@@ -216,3 +216,30 @@ class PoolConfig(Struct, frozen=True):
             "Workers that a request may kill in a row until it is refused; fewer would blame it for an accident.",
         ),
     ]
+    session_ttl_s: Annotated[
+        float,
+        Key(
+            "session_ttl",
+            Duration(0.1, 7 * DAY_S),
+            "1h",
+            "How long a session whose caller says nothing of it lives on after its last reply.",
+        ),
+    ]
+    max_sessions: Annotated[
+        int,
+        Key(
+            "max_sessions",
+            Count(0, 1_000_000),
+            10_000,
+            "Sessions that may be open; one more is refused, as each holds memory in its worker. An event warns from 80 %.",
+        ),
+    ]
+    max_snapshot_bytes: Annotated[
+        int,
+        Key(
+            "max_snapshot",
+            Bytes(KIB, 4 * GIB),
+            "64MiB",
+            "The largest snapshot of a session that is kept, in the broker's memory; a session with a larger one cannot move.",
+        ),
+    ]

@@ -25,11 +25,15 @@ from maitred.broker.core.session import Session
 from maitred.broker.core.state import State
 from maitred.broker.core.words import describe
 from maitred.protocol import messages
-from maitred.protocol.body import encode_body
-from maitred.protocol.errors import Code
+from maitred.protocol.body import decode_body, encode_body
+from maitred.protocol.errors import Code, DecodeError
 
 MAX_METADATA_BYTES = 16 * 1024
 """The caller's own fields of one session: the broker keeps them for as long as it lives."""
+
+SETTLING_S = 6.0
+"""A broker that is new supposes sessions that it has not heard of for so long: a worker's pause before it connects again is
+at most four seconds, and an idle one says something each second."""
 
 WARN_FROM = 0.8
 """Share of `max_sessions` from which on an event says so."""
@@ -153,7 +157,7 @@ class Sessions:
                 return session
             self.end(session, "expired", now)
             return None
-        settled_at = self._state.started_at + self._state.settings.worker_silence_s
+        settled_at = self._state.started_at + max(SETTLING_S, self._state.settings.worker_silence_s)
         if now >= settled_at:
             return None
         session = Session(session_id, b"", pool, settled_at - now, now)
@@ -256,8 +260,7 @@ class Sessions:
         session = self._state.sessions.get(message.session)
         if session is not None and not session.supposed:
             if session.worker is not worker:
-                reason = "lost" if session.ended is None else "closed"
-                self._state.send(worker.peer, messages.SessionClose(message.session, reason))
+                self._settle(session, worker, message)
             return
         if session is None:
             session = Session(message.session, message.client, worker.pool, message.ttl, now)
@@ -284,6 +287,18 @@ class Sessions:
         self.advance(now)
         if not session.busy:
             session.expires_at = left
+
+    def _settle(self, session: Session, worker: Worker, message: messages.SessionHeld) -> None:
+        """Another worker has it too: the owner of the later epoch is the true one."""
+        other = session.worker
+        if other is None or message.epoch <= session.epoch or session.busy:
+            reason = "lost" if session.ended is None else "closed"
+            self._state.send(worker.peer, messages.SessionClose(message.session, reason))
+            return
+        del other.sessions[session.id]
+        self._state.send(other.peer, messages.SessionClose(session.id, "lost"))
+        session.worker, session.epoch = worker, message.epoch
+        worker.sessions[session.id] = session
 
     def keep(self, worker: Worker, message: messages.Snapshot, body: Sequence[Any]) -> None:
         """The state of a session as its owner sees it, for the next one."""
@@ -486,10 +501,18 @@ def row(session: Session, now: float) -> dict[str, Any]:
         "running": session.current is not None and session.current.worker is not None,
         "requests": session.served,
         "age": now - session.opened_at,
+        "metadata": _metadata(session),
         "affinity": WORDS[session.affinity],
         "client": session.client.hex()[:8],
         "snapshot_bytes": session.snapshot_size if session.snapshot is not None else None,
     }
+
+
+def _metadata(session: Session) -> Any:
+    try:
+        return decode_body([session.metadata])
+    except DecodeError:
+        return None
 
 
 WORDS = {number: word for word, number in messages.AFFINITIES.items()}

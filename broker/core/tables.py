@@ -12,12 +12,9 @@ from maitred.broker.core.books import pressure
 from maitred.broker.core.model import Request, Worker
 from maitred.broker.core.operations import name_of
 from maitred.broker.core.pool import Pool
-from maitred.broker.core.session import Session
 from maitred.broker.core.sessions import row
 from maitred.broker.core.state import State
 from maitred.broker.core.words import describe
-from maitred.protocol.body import decode_body
-from maitred.protocol.errors import DecodeError
 from maitred.protocol.messages import LEVELS, PRIORITIES
 
 MAX_ROWS = 10_000
@@ -61,14 +58,7 @@ def quarantine(state: State, now: float) -> list[dict[str, Any]]:
 def sessions(state: State, now: float) -> list[dict[str, Any]]:
     """One row a session, the oldest first, at most MAX_ROWS; metadata as the opener gave it."""
     chosen = itertools.islice(state.sessions.values(), MAX_ROWS)
-    return [row(session, now) | {"metadata": _metadata(session)} for session in chosen if not session.supposed]
-
-
-def _metadata(session: Session) -> Any:
-    try:
-        return decode_body([session.metadata])
-    except DecodeError:
-        return None
+    return [row(session, now) for session in chosen if not session.supposed]
 
 
 def broker(state: State, now: float) -> dict[str, Any]:

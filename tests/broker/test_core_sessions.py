@@ -441,7 +441,7 @@ def test_what_no_worker_speaks_of_within_the_settling_time_is_not_there() -> Non
     house = House(workers=1, started_ago_s=0.0)
     house.bench.tell(house.client, sticky(1), b"")
     house.bench.tell(house.client, m.Session(2, SESSION, "attach"))
-    house.wait(2.5)
+    house.wait(5.5)
     assert house.said() == []
     house.wait(1.0)
     assert {(one.id, one.code) for one in house.said()} == {(1, "session_not_found"), (2, "session_not_found")}

@@ -30,6 +30,9 @@ class WorkerModel:
         self.slots = slots
         self.peer = peer
         self.given: list[m.Dispatch] = []
+        self.earlier: set[Key] = (
+            set()
+        )  # given by a broker that is no more: only the worker knows of what session they are
         self.sessions: dict[bytes, m.SessionOpen | m.SessionHeld] = {}
 
 
@@ -75,7 +78,7 @@ class SessionMachine(RuleBasedStateMachine):
                         self.epochs[message.session] = message.epoch
                         worker.sessions[message.session] = message
                     case m.SessionClose():
-                        running = [order for order in worker.given if order.session == message.session]
+                        running = [order for order in self.known(worker) if order.session == message.session]
                         assert not running or message.reason == "lost", "it was ended while something of it ran"
                         worker.sessions.pop(message.session, None)
                     case m.Dispatch():
@@ -96,13 +99,17 @@ class SessionMachine(RuleBasedStateMachine):
             held = worker.sessions.get(order.session)
             assert held is not None, "a worker was given a request of a session that it does not own"
             assert held.epoch == self.epochs[order.session], "the owner of an old epoch was given a request"
-            others = [o for w in self.workers for o in w.given if o.session == order.session]
+            others = [o for w in self.workers for o in self.known(w) if o.session == order.session]
             assert not others, "two requests of a session at a time"
             order_of = self.begun.setdefault(order.session, [])
             assert not order_of or order.id > max(order_of) or order.id in order_of, "the order was not kept"
             order_of.append(order.id)
         worker.given.append(order)
         assert len(worker.given) <= worker.slots
+
+    @staticmethod
+    def known(worker: WorkerModel) -> list[m.Dispatch]:
+        return [order for order in worker.given if (order.client, order.id) not in worker.earlier]
 
     # --- rules ---
 
@@ -258,6 +265,7 @@ class SessionMachine(RuleBasedStateMachine):
         self.bench.advance(late)
         for worker in self.workers:
             holds = [(order.client, order.id) for order in worker.given]
+            worker.earlier = set(holds)
             self.bench.tell(self.agent, m.Spawned(id128(worker.number), worker.number))
             worker.peer = self.bench.worker(worker.number, worker.slots, *COMMANDS, holds=holds)
             for held in worker.sessions.values():

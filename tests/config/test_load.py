@@ -129,12 +129,12 @@ def test_sizes(size: str, expected: Size) -> None:
 
 def test_what_clients_are_given_by_their_name() -> None:
     config = _load('[clients."batch-*"]\nweight = 2\nmax_in_flight = 50\n[clients.web]\nweight = 8')
-    assert config.clients == {"batch-*": ClientConfig(2, 50), "web": ClientConfig(8, None)}
+    assert config.clients == {"batch-*": ClientConfig(2, 50, None), "web": ClientConfig(8, None, None)}
     assert list(config.pools) == ["general", "optimizer", "neural"]
-    assert show(config)["clients"]["web"] == {"weight": 8, "max_in_flight": None}
+    assert show(config)["clients"]["web"] == {"weight": 8, "max_in_flight": None, "max_sessions": None}
     problem = _problem("[clients.web]\nwieght = 8")
     assert problem == (
-        "my.toml:2: clients.web.wieght = 8: unknown key; expected one of weight, max_in_flight; did you mean weight?"
+        "my.toml:2: clients.web.wieght = 8: unknown key; expected one of weight, max_in_flight, max_sessions; did you mean weight?"
     )
 
 
