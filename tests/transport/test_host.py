@@ -17,7 +17,7 @@ from maitred.transport.host import Host
 
 WITHIN_S = 5.0
 WITHIN_MS = 5000
-TRIES = 4
+TRIES = 12
 
 
 def made(make, **options):
