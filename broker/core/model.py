@@ -105,13 +105,14 @@ class Identity:
 class Client:
     """One connection of a client process, and what it waits for."""
 
-    __slots__ = ("heard_at", "id", "identity", "peer", "same_clock", "software", "waiting", "watches")
+    __slots__ = ("bundles", "heard_at", "id", "identity", "peer", "same_clock", "software", "waiting", "watches")
 
     def __init__(self, peer: Peer, identity: Identity, software: str, now: float) -> None:
         self.peer = peer
         self.id = identity.id
         self.identity = identity
         self.software = software
+        self.bundles = False  # whether it may be sent some
         self.same_clock = False
         self.heard_at = now
         self.waiting: dict[int, Request] = {}
@@ -123,6 +124,7 @@ class Worker:
 
     __slots__ = (
         "abandoned",
+        "bundles",
         "commands",
         "control",
         "cpu",
@@ -174,6 +176,7 @@ class Worker:
         self.rss = 0
         self.cpu = 0.0
         self.served = 0
+        self.bundles = False
         self.same_clock = False
 
     @property
