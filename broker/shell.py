@@ -2,8 +2,9 @@
 
     sockets → frames → core.receive → effects → frames → sockets
 
-A send never blocks: a full peer's messages wait in the outbox, those to a peer that is gone, or that does not read,
-go back into the core as `undeliverable`. An exception out of the core is a bug: the last headers are kept and it ends.
+What a portion of received messages makes the core say is sent at its end, to each peer that takes bundles as one. A send
+never blocks: a full peer's messages wait in the outbox, those to a peer that is gone, or that does not read, go back into
+the core as `undeliverable`. An exception out of the core is a bug: the last headers are kept and it ends.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from maitred.broker.core.settings import CoreSettings
 from maitred.broker.outbox import FIRST_RETRY_S, LONGEST_RETRY_S, Outbox
 from maitred.protocol import frames as wire
 from maitred.protocol import limits
+from maitred.protocol.bundles import first_of, opened
 from maitred.transport.errors import HostUnreachable, SocketClosed, WouldBlock
 from maitred.transport.frames import TooManyFrames
 from maitred.transport.hangups import Hangups
@@ -37,6 +39,10 @@ REMEMBERED_INPUTS = 1000
 
 HELLO = b"\x0a"
 """Number of that message: what stands in a header behind the magic and the mark of the array."""
+
+GATHER_S = 200e-6
+"""What there is to say waits so long for more, and for the message in hand to be worked on, while messages keep coming: the
+first part of a stream does not wait for the others, and a dozen messages are enough to make one of them cheap."""
 
 FAREWELL_S = 2.0
 """At the end of a drain, so long is waited for peers that are slow to take their answers."""
@@ -70,9 +76,13 @@ class Shell:
             [clients, workers],
             self._receive,
             on_overlong=self._receive_overlong,
+            on_portion=self._end_portion,
             max_frames=limits.MAX_FRAMES + 1,  # the ROUTER puts the peer's name in front
         )
         self._hangups: Hangups[Peer] = Hangups(clients, self._hung_up)
+        self._gathered: dict[Peer, list[Send]] = {}
+        self._in_portion = False
+        self._gathers_since = 0.0
         self._outbox = Outbox()
         self._waiting = self._outbox.lines  # asked for each message that is sent
         self._retry_s = FIRST_RETRY_S
@@ -99,30 +109,70 @@ class Shell:
         self.perform(self.core.drain(self._now()))
 
     def perform(self, effects: list[Effect]) -> None:
-        """Do what the core asks. The list is the caller's no more: what a failed send makes the core ask is appended."""
+        """Do what the core asks; while a portion is being received, what is to be sent gathers."""
+        self._take(effects)
+        if not self._in_portion:
+            self._end_step()
+
+    def _take(self, effects: Sequence[Effect]) -> None:
         for effect in effects:
             if isinstance(effect, Send):
-                effects += self._deliver(effect)
+                sends = self._gathered.get(effect.peer)
+                if sends is None:
+                    self._gathered[effect.peer] = [effect]
+                else:
+                    sends.append(effect)
             elif isinstance(effect, Note):
                 self._on_note(effect)
             else:
                 self._leave_by = self._now() + FAREWELL_S
+
+    def _send_gathered(self) -> None:
+        """Send what has gathered, all of a peer together; and then what the core asks for where one is gone."""
+        while self._gathered:
+            gathered, self._gathered = self._gathered, {}
+            for peer, sends in gathered.items():
+                self._take(self._deliver(peer, sends))
+
+    def _end_step(self) -> None:
+        """Send what has gathered, and know when to wake at the latest."""
+        self._send_gathered()
         if self._leave_by is not None and (not self._outbox or self._now() >= self._leave_by):
             self.drained.set()
         wake_at = self._wake_at()
         if wake_at < self._timer_at:  # a later one is found out when it fires: setting it costs more than that
             self._timer_at = self._timer.deadline = wake_at
 
-    def _receive(self, index: int, message: list[Any]) -> None:
+    def _receive(self, index: int, message: list[Any]) -> int:
         now = self._now()
+        if not self._in_portion:
+            self._in_portion, self._gathers_since = True, now
+        elif (
+            now - self._gathers_since > GATHER_S
+        ):  # more and more comes: what there is to say does not wait for all of it
+            self._send_gathered()
+            self._gathers_since = now
         route = message[0]
         peer = Peer(SIDES[index], route if type(route) is bytes else bytes(route))
         del message[0]
+        several = opened(message)
+        if several is None:
+            self._receive_one(peer, message, now)
+            return 1
+        for one in several:
+            self._receive_one(peer, one, now)
+        return len(several)
+
+    def _receive_one(self, peer: Peer, message: list[Any], now: float) -> None:
         head = message[0] if message else b""
         self.inputs.append((now, peer, head if type(head) is bytes else _beginning(head)))
-        self.perform(self.core.receive(peer, message, now))
-        if not index and type(head) is bytes and head[4:5] == HELLO:
-            self._hangups.note(self._pump.descriptor(index), peer)
+        self._take(self.core.receive(peer, message, now))
+        if not peer.side and type(head) is bytes and head[4:5] == HELLO:
+            self._hangups.note(self._pump.descriptor(peer.side), peer)
+
+    def _end_portion(self) -> None:
+        self._in_portion = False
+        self._end_step()
 
     def _hung_up(self, peer: Peer) -> None:
         self.perform(self.core.hung_up(peer, self._now()))
@@ -144,40 +194,51 @@ class Shell:
         due = self.core.next_deadline()
         return min(due, self._now() + self._retry_s) if self._waiting else due
 
-    def _deliver(self, send: Send) -> Sequence[Effect]:
-        """Hand a message to ZeroMQ, or keep it for a full peer; returns what the core asks for where its peer is gone."""
-        if send.peer not in self._waiting:
+    def _deliver(self, peer: Peer, sends: list[Send]) -> Sequence[Effect]:
+        """Hand messages to ZeroMQ, or keep them for a full peer; returns what the core asks for where it is gone."""
+        if peer not in self._waiting:
             try:
-                self._send(send)
+                self._send(peer, sends)
                 return ()
             except WouldBlock:
                 self._retry_s = FIRST_RETRY_S
             except (HostUnreachable, SocketClosed):
-                return self.core.undeliverable(send.peer, send.message, self._now())
-        victim = self._outbox.add(send)
-        return () if victim is None else self._give_up(victim, send)
+                return self.core.all_undeliverable(peer, [send.message for send in sends], self._now())
+        return self._keep(peer, sends)
 
-    def _send(self, send: Send) -> None:
-        frames = wire.encode(send.message, send.body)
-        frames.insert(0, send.peer.route)
-        self._pump.send(send.peer.side, frames)
+    def _send(self, peer: Peer, sends: list[Send]) -> None:
+        """Hand messages to ZeroMQ; those that it took are taken off the list: the others are known where it fails."""
+        waiting = [wire.encode(send.message, send.body) for send in sends]
+        together = len(waiting) > 1 and self.core.may_bundle(peer)
+        while waiting:
+            message, count = first_of(waiting) if together else (waiting[0], 1)
+            self._pump.send(peer.side, [peer.route, *message])
+            del waiting[:count], sends[:count]
 
-    def _give_up(self, peer: Peer, send: Send) -> list[Effect]:
+    def _keep(self, peer: Peer, sends: list[Send]) -> list[Effect]:
+        effects: list[Effect] = []
+        for place, send in enumerate(sends):
+            victim = self._outbox.add(send)
+            if victim == peer:
+                return effects + self._give_up(peer, sends[place:])
+            if victim is not None:
+                effects += self._give_up(victim)
+        return effects
+
+    def _give_up(self, peer: Peer, unsent: Sequence[Send] = ()) -> list[Effect]:
         """A peer is gone or does not read: everything that waited for it comes back to the core, oldest first."""
-        now = self._now()
-        effects = [Note("peer.overflow", {"side": peer.side.name.lower()})]
         lost = self._outbox.drop(peer)
-        if send.peer == peer and not any(one is send for one in lost):
-            lost.append(send)
-        return effects + [effect for one in lost for effect in self.core.undeliverable(peer, one.message, now)]
+        lost += unsent[1:] if lost and unsent and lost[-1] is unsent[0] else unsent
+        effects = self.core.all_undeliverable(peer, [send.message for send in lost], self._now())
+        return [Note("peer.overflow", {"side": peer.side.name.lower()}), *effects]
 
     def _retry(self, send: Send) -> bool:
         try:
-            self._send(send)
+            self._send(send.peer, [send])
         except WouldBlock:
             return False
         except (HostUnreachable, SocketClosed):
-            self.perform(self._give_up(send.peer, send))
+            self.perform(self._give_up(send.peer))
         return True
 
 

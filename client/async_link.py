@@ -6,6 +6,7 @@ stopped.
 
 from __future__ import annotations
 
+import functools
 import heapq
 import itertools
 import math
@@ -22,7 +23,9 @@ from maitred.client.errors import Unavailable
 from maitred.client.exchange import Exchange, SessionSink, Sink, WatchSink
 from maitred.client.link import closed_error
 from maitred.client.origin import Origin
-from maitred.protocol import messages
+from maitred.client.turn import Turn
+from maitred.protocol import limits, messages
+from maitred.protocol.bundles import fits
 from maitred.protocol.client import Question
 from maitred.transport.anyio_dealer import AnyioDealer
 from maitred.transport.endpoints import connect
@@ -69,7 +72,8 @@ class AsyncLink:
         except EndpointError as error:
             socket.close(linger=0)
             raise Unavailable(str(error), reason="no_broker", address=endpoint) from None
-        self._dealer = AnyioDealer(socket)
+        self._dealer = AnyioDealer(socket, on_portion=self._end_turn)
+        self._turn = Turn()
         self._pushing = False
         self._moved: anyio.Event | None = None  # while someone waits: set when WELCOME came or a message left
         self._kick = anyio.Event()
@@ -111,7 +115,12 @@ class AsyncLink:
             await self._be_welcomed(until)
             now = time.monotonic()
         self.exchange.request(call, request_id, sink, now)
-        if not self.flush():
+        if self._leaves_with_others(now):
+            self._turn.waiting[request_id] = until
+            return
+        sent = self.flush()
+        self._turn.spoke(time.monotonic())
+        if not sent:
             await self._be_sent(request_id, until)
 
     async def ask(self, message: Question, sink: Sink) -> None:
@@ -167,14 +176,15 @@ class AsyncLink:
         """Send what there is to send; what is left is sent by `run`. Returns whether nothing is."""
         outgoing = self.connection.outgoing
         while outgoing and not self._pushing:
+            message, count = self.connection.first_outgoing()
             try:
-                self._dealer.send_nowait(outgoing[0])
+                self._dealer.send_nowait(message)
             except WouldBlock:
                 self._kick.set()
                 return False
             except SocketClosed:
                 return False
-            del outgoing[0]
+            del outgoing[:count]
             self._pulse()
         return not outgoing
 
@@ -185,13 +195,37 @@ class AsyncLink:
 
     # --- below: the two tasks ---
 
+    def _leaves_with_others(self, now: float) -> bool:
+        """Whether a request that was just said waits for the end of this turn of the loop.
+
+        No more of them wait than one bundle holds, so that a task that sends without end meets the queue's bound.
+        """
+        turn, outgoing = self._turn, self.connection.outgoing
+        if self._pushing or not turn.is_shared(now):
+            return False
+        if not (self.connection.bundles and 0 < len(outgoing) < limits.MAX_BUNDLE_MESSAGES and fits(outgoing[-1])):
+            return False
+        if not turn.waiting:
+            self._dealer.kick()
+        return True
+
     def _receive(self, message: list[Frame]) -> None:
         known = self.connection.welcome is not None
-        self.exchange.receive(message, time.monotonic())
-        if self.connection.outgoing:
-            self.flush()
+        self._turn.came(self.exchange.receive(message, time.monotonic()))
         if not known:
             self._pulse()
+
+    def _end_turn(self) -> None:
+        waited = self._turn.end()
+        if self.connection.outgoing and not self.flush():
+            for request_id, until in waited.items():
+                self.call_at(until, functools.partial(self._give_up_unsent, request_id))
+
+    def _give_up_unsent(self, request_id: int) -> None:
+        if self._pushing:  # nothing is withdrawn then: what is being sent may be it
+            self.call_at(time.monotonic() + PUSH_TIMEOUT_S, functools.partial(self._give_up_unsent, request_id))
+        else:
+            self.exchange.fail_unsent(request_id, self._not_there())
 
     async def _keep_time(self) -> None:
         self.connection.start(time.monotonic())
@@ -258,12 +292,15 @@ class AsyncLink:
                     break
             else:
                 return
-            text = f"the broker at {self.endpoint} is not there, or takes nothing more"
-            raise Unavailable(text, reason="no_broker", address=self.endpoint)
+            raise self._not_there()
         except BaseException:
             if self._pushing or not self.exchange.withdraw(request_id):
                 self.abandon(request_id)
             raise
+
+    def _not_there(self) -> Unavailable:
+        text = f"the broker at {self.endpoint} is not there, or takes nothing more"
+        return Unavailable(text, reason="no_broker", address=self.endpoint)
 
     async def _move(self, until: float) -> bool:
         """Wait until something moved; False when the time was over before."""

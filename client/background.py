@@ -24,6 +24,7 @@ from maitred.client.errors import InternalError, MaitredError, RequestCancelled
 from maitred.client.link import Link, closed_error
 from maitred.client.orders import Order
 from maitred.client.origin import Origin
+from maitred.protocol import limits
 from maitred.protocol.client import Failed
 from maitred.transport.wake import Wake
 
@@ -132,7 +133,8 @@ class Background:
             self._stuck_since = math.inf
             if not self._orders:
                 return
-            self._follow(self._orders.popleft(), link, time.monotonic())
+            for _ in range(min(len(self._orders), limits.MAX_BUNDLE_MESSAGES)):  # what they say leaves together
+                self._follow(self._orders.popleft(), link, time.monotonic())
         self._stuck_since = min(self._stuck_since, now)
         if now - self._stuck_since >= self._connect_timeout:
             self._refuse_unsent(link)

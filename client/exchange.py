@@ -17,6 +17,7 @@ from maitred.client.errors import MaitredError, PoolSaturated
 from maitred.client.lease import Lease, SessionEvent
 from maitred.client.throttling import Throttling
 from maitred.protocol import messages
+from maitred.protocol.bundles import opened
 from maitred.protocol.client import (
     ClientConnection,
     Event,
@@ -128,12 +129,27 @@ class Exchange:
         self._watchers.pop(request_id, None)
         return True
 
+    def fail_unsent(self, request_id: int, error: MaitredError) -> None:
+        """End a request that has not left yet with an error; one that has left goes on."""
+        sink = self._sinks.get(request_id)
+        if self.withdraw(request_id) and sink is not None:
+            sink(Failed(request_id, error))
+
     def is_unsent(self, request_id: int) -> bool:
         """Whether it is outstanding and has not left yet."""
         return self.connection.is_unsent(request_id)
 
-    def receive(self, message: Sequence[Any], now: float) -> None:
-        """Take in one message."""
+    def receive(self, message: Sequence[Any], now: float) -> int:
+        """Take in one message, or a bundle; returns how many that were."""
+        several = opened(message)
+        if several is None:
+            self._receive_one(message, now)
+            return 1
+        for one in several:
+            self._receive_one(one, now)
+        return len(several)
+
+    def _receive_one(self, message: Sequence[Any], now: float) -> None:
         try:
             events = self.connection.receive(message, now)
             if self._throttled:

@@ -131,13 +131,14 @@ class Link:
         while outgoing:
             self.intact = False
             try:
-                send_message(self._socket, outgoing[0])
+                message, count = self.connection.first_outgoing()
+                send_message(self._socket, message)
             except WouldBlock:
                 self.intact = True
                 return False
             except SocketClosed:
                 return False
-            del outgoing[0]
+            del outgoing[:count]
             self.intact = True
         return True
 
@@ -160,15 +161,17 @@ class Link:
         self.intact = False
 
     def _receive(self) -> None:
-        for _ in range(self._at_once):
+        came = 0
+        while came < self._at_once:
             self.intact = False
             try:
                 message = self._inbox.receive()
             except zmq.Again:
                 self.intact = True
                 return
+            came += 1
             if message is not None and not isinstance(message, TooManyFrames):
-                self.exchange.receive(message, time.monotonic())
+                came += self.exchange.receive(message, time.monotonic()) - 1
             self.intact = True
 
 

@@ -43,4 +43,4 @@ class Origin:
     def connection(self, endpoint: str) -> ClientConnection:
         """The protocol's half for one more connection."""
         who = {"software": SOFTWARE, "host": platform.node(), "name": self._name, "clock": self._clock}
-        return ClientConnection(self._id, endpoint, pid=self.pid, **who)
+        return ClientConnection(self._id, endpoint, pid=self.pid, bundles=True, **who)

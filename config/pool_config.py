@@ -240,6 +240,6 @@ class PoolConfig(Struct, frozen=True):
             "max_snapshot",
             Bytes(KIB, 4 * GIB),
             "64MiB",
-            "The largest snapshot of a session that is kept, in the broker's memory; a session with a larger one cannot move.",
+            "The largest snapshot of a session that the broker keeps in memory; a session with a larger one cannot move.",
         ),
     ]

@@ -3,7 +3,8 @@
     start(now) · request(…) · ask(…) · watch(…) · join(…)
     receive(frames, now) → events · tick(now) → events · next_deadline()
 
-What is to be sent collects in `outgoing` (lists of frames, in order); the shell sends it after each call. The rules:
+What is to be sent collects in `outgoing` (lists of frames, in order); the shell sends it after each call, each message by
+itself, or the first ones together (`first_outgoing`). The rules:
 
     HELLO first; nothing else is sent before WELCOME.
     While an answer is awaited, a HEARTBEAT every interval; the broker answers each.
@@ -24,7 +25,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias, TypeGuard, cast
 
-from maitred.protocol import frames, messages
+from maitred.protocol import bundles, frames, messages
 from maitred.protocol.body import decode_body
 from maitred.protocol.client_events import (
     Event,
@@ -91,6 +92,7 @@ class ClientConnection:
         software, host, pid: who this is, for the broker's tables.
         name: what the application calls itself; the broker may be configured by it.
         clock: names the clock of the requests' `due`.
+        bundles: whoever drives it opens those that come (`protocol.bundles`), so the broker may send some.
     """
 
     def __init__(
@@ -103,15 +105,17 @@ class ClientConnection:
         pid: int = 0,
         name: str = "",
         clock: str = "",
+        bundles: bool = False,
     ) -> None:
         self.outgoing: list[frames.Frames] = []
         self.welcome: messages.Welcome | None = None
-        self._hello = messages.Hello(client, software[:64], host[:255], pid, name, clock)
+        self._hello = messages.Hello(client, software[:64], host[:255], pid, name, clock, bundles)
         self._address = address
         self._outstanding: dict[int, frames.Frames] = {}
         self._watches: dict[int, None] = {}  # those of them that are watches, or have joined a session
         self._joined = Joined()
         self._said: deque[_Said] = deque(maxlen=REMEMBERED_MESSAGES)
+        self.bundles = False
         self._greeting = True
         self._strangers = 0
         self._held_back: list[_Said] = []
@@ -208,6 +212,10 @@ class ClientConnection:
         """Leave."""
         self.outgoing.append(frames.encode(messages.Bye()))
 
+    def first_outgoing(self) -> tuple[frames.Frames, int]:
+        """What to send first of `outgoing`, which is not empty, and how many of its messages that is."""
+        return bundles.first_of(self.outgoing) if self.bundles else (self.outgoing[0], 1)
+
     # --- what the broker says ---
 
     def receive(self, message_frames: Sequence[Any], now: float) -> list[Event]:
@@ -255,10 +263,12 @@ class ClientConnection:
         self._strangers += 1
         if not self._greeting:
             self._greeting = True
+            self.bundles = False
             self._say_hello(now)
 
     def _on_welcome(self, message: messages.Welcome, now: float) -> list[Event]:
         before, self.welcome = self.welcome, message
+        self.bundles = message.bundles
         if not self._greeting:  # the answer to a HELLO that was repeated: whatever was sent since came after it
             return [Welcomed(message)]
         self._greeting = False

@@ -21,6 +21,9 @@ from maitred.protocol.errors import ProtocolError
 VERSION = 1
 MAGIC = b"MT" + bytes([VERSION])
 
+_BUNDLE = b"\x03"
+"""Number of that message, which is opened (`protocol.bundles`) before it would come to a decoder."""
+
 Frames = list[Any]
 """One message: bytes-like frames, the header first. Body frames may be any buffer; they are never looked into."""
 
@@ -58,7 +61,7 @@ class Decoder(Generic[_M]):
         try:
             message = self._decode(header[3:])
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise ProtocolError(f"header: {error}") from None
+            raise ProtocolError(_wrong_header(header, error)) from None
         if (type(message) in messages.WITH_BODY) != (count > 1):
             kind = type(message).__name__
             raise ProtocolError(f"{kind} {'without a body' if count == 1 else 'with body frames it cannot have'}")
@@ -69,6 +72,12 @@ def _wrong_count(count: int) -> str:
     if not count:
         return "a message of no frames"
     return f"{count} frames in one message; at most {limits.MAX_FRAMES} are allowed"
+
+
+def _wrong_header(header: bytes, error: Exception) -> str:
+    if header[4:5] == _BUNDLE:
+        return "a bundle that is broken, or is in another one"
+    return f"header: {error}"
 
 
 def _foreign(header: bytes) -> str:

@@ -14,6 +14,13 @@ MAX_MESSAGE_BYTES: Final = 256 * 1024 * 1024
 """All frames of one message. The broker holds whole messages in memory, so this bounds what one sender can make it hold.
 A broker may be configured lower (WELCOME says so) or higher."""
 
+MAX_BUNDLED_BYTES: Final = 4096
+"""Header and body of one message in a bundle. The broker copies such a body twice; of a larger one that costs as much as
+the message of its own that it saves."""
+
+MAX_BUNDLE_MESSAGES: Final = 64
+"""Messages in one bundle: what a peer takes in before it looks at anything else, as of single ones (`transport.drain`)."""
+
 MAX_NAME_CHARS: Final = 128
 """Names of pools and commands: they are keys of tables and labels of metrics."""
 

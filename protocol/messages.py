@@ -64,6 +64,15 @@ class Bye(Message, frozen=True, tag=2):
     """I am leaving in good order; what you hold for me you may drop."""
 
 
+class Bundle(Message, frozen=True, tag=3):
+    """Several messages in one, oldest first: of each its header frame and its body frame, or an empty one.
+
+    It stands in none of the unions: `protocol.bundles` opens it before anything is decoded, and there is none in another.
+    """
+
+    frames: Annotated[list[bytes], Meta(min_length=2, max_length=2 * limits.MAX_BUNDLE_MESSAGES)]
+
+
 # --- client to broker --------------------------------------------------------------------------------------------
 
 
@@ -71,7 +80,7 @@ class Hello(Message, frozen=True, tag=10):
     """First message of a client's connection. Several connections of one process carry the same client id.
 
     `name` is what the application calls itself: the broker's configuration gives shares and limits by it. `clock` as in
-    REGISTER: where the broker reads it too, `due` of its requests counts.
+    REGISTER: where the broker reads it too, `due` of its requests counts. `bundles`: it may be sent some (BUNDLE).
     """
 
     client: Id128
@@ -80,6 +89,7 @@ class Hello(Message, frozen=True, tag=10):
     pid: Count = 0
     name: Text = ""
     clock: Text = ""
+    bundles: bool = False
 
 
 class Request(Message, frozen=True, tag=11):
@@ -171,7 +181,8 @@ class Welcome(Message, frozen=True, tag=20):
     """The answer to HELLO, REGISTER, ATTACH and AGENT.
 
     `epoch` is random for each life of a broker: another epoch means that what was outstanding is gone. `interval` is the
-    agreed time between heartbeats in seconds, `liveness` how many may be missed; `max_message` is in bytes.
+    agreed time between heartbeats in seconds, `liveness` how many may be missed; `max_message` is in bytes. `bundles`: the
+    broker may be sent some.
     """
 
     epoch: Id128
@@ -179,6 +190,7 @@ class Welcome(Message, frozen=True, tag=20):
     liveness: Annotated[int, Meta(ge=1, le=1000)]
     max_message: Count
     software: Text = ""
+    bundles: bool = False
 
 
 class Part(Message, frozen=True, tag=21):
@@ -270,7 +282,8 @@ class Register(Message, frozen=True, tag=30):
     `slots` run at a time; `prefetch` more it may hold, as many as the broker sees fit. `token` binds its second connection
     (ATTACH) to this one. `holds` names the requests it has not answered yet: empty
     at first, not so when it registers again after a broken connection or with a restarted broker. `clock` names its
-    monotonic clock, where other processes read the same one (on Linux, the boot): deadlines are told by it then.
+    monotonic clock, where other processes read the same one (on Linux, the boot): deadlines are told by it then. `bundles`
+    as in HELLO.
     """
 
     worker: Id128
@@ -284,6 +297,7 @@ class Register(Message, frozen=True, tag=30):
     holds: Annotated[list[Key], Meta(max_length=limits.MAX_SLOTS)] = []
     prefetch: Annotated[int, Meta(ge=0, le=limits.MAX_SLOTS)] = 0
     clock: Text = ""
+    bundles: bool = False
 
 
 class Attach(Message, frozen=True, tag=31):

@@ -49,6 +49,7 @@ class AnyioDealer:
     Args:
         socket: owned from here on; connected before or after.
         batch: messages received before other tasks run.
+        on_portion: called after each portion of messages; may `send_nowait`.
         max_frames: frames in one message; a longer one is thrown away and counted.
         safety_interval_s: seconds without a wake-up before the socket is looked at anyway.
     """
@@ -58,6 +59,7 @@ class AnyioDealer:
         socket: zmq.Socket[bytes],
         *,
         batch: int = DEFAULT_BATCH,
+        on_portion: Callable[[], None] | None = None,
         max_frames: int = DEFAULT_MAX_FRAMES,
         safety_interval_s: float = DEFAULT_SAFETY_INTERVAL_S,
     ) -> None:
@@ -69,6 +71,7 @@ class AnyioDealer:
             loop=_ANYIO,
             batch=batch,
             on_idle=self._wake_senders,
+            on_portion=on_portion,
             max_frames=max_frames,
             safety_interval_s=safety_interval_s,
         )
@@ -124,6 +127,10 @@ class AnyioDealer:
     def rescues(self) -> int:
         """Messages found waiting while nothing would have woken the receiver; more than 0 is a bug."""
         return self._owner.rescues
+
+    def kick(self) -> None:
+        """Have a portion received soon, and `on_portion` called, whether anything came or not."""
+        self._owner.kick()
 
     def statistics(self) -> PumpStatistics:
         """Return the counts as they are now."""

@@ -28,8 +28,9 @@ from maitred.transport.readiness import Readiness
 
 __all__ = ["DEFAULT_BATCH", "Drain", "Handler", "OverlongHandler", "PumpStatistics"]
 
-Handler: TypeAlias = Callable[[int, list[Frame]], None]
-"""Called with the index of the socket and the frames of one message."""
+Handler: TypeAlias = Callable[[int, list[Frame]], int | None]
+"""Called with the index of the socket and the frames of one message. Returns for how many it counts in its portion, where
+that is not one."""
 
 OverlongHandler: TypeAlias = Callable[[int, TooManyFrames], None]
 """Called with the index of the socket and what is left of a message that had too many frames."""
@@ -73,6 +74,7 @@ class Drain:
         batch: messages from one socket before the next one's turn.
         on_idle: called when everything was handed on, before the owner sleeps; may `send`.
         on_overlong: called for a message of more than `max_frames` frames, which was thrown away.
+        on_portion: called after each portion from a socket, for what it made the owner want to send.
         max_frames: frames in one message.
     """
 
@@ -84,6 +86,7 @@ class Drain:
         batch: int = DEFAULT_BATCH,
         on_idle: Callable[[], None] | None = None,
         on_overlong: OverlongHandler | None = None,
+        on_portion: Callable[[], None] | None = None,
         max_frames: int = DEFAULT_MAX_FRAMES,
     ) -> None:
         if not sockets or batch < 1:
@@ -97,6 +100,7 @@ class Drain:
         self._on_message = on_message
         self._on_idle = on_idle
         self._on_overlong = on_overlong
+        self._on_portion = on_portion
         self._batch = batch
         self._readiness = Readiness(int(socket.FD) for socket in sockets)
         self._next = 0
@@ -140,6 +144,8 @@ class Drain:
             start = self._next = (self._next + 1) % count  # nobody is always first
             for offset in range(count):
                 self._receive_batch((start + offset) % count)
+                if self._on_portion is not None and not self._closed:
+                    self._on_portion()
             if not self._settle():
                 return True
             if self._on_idle is not None and not self._closed:
@@ -230,9 +236,11 @@ class Drain:
 
     def _receive_batch(self, index: int) -> None:
         receive, on_message = self._inboxes[index].receive, self._on_message
-        for taken in range(self._batch):
-            if self._closed or (taken < ASK_FIRST and self._settle_one(index)):
+        received = taken = 0
+        while taken < self._batch:
+            if self._closed or (received < ASK_FIRST and self._settle_one(index)):
                 return
+            received += 1
             try:
                 message = receive()
             except zmq.Again:
@@ -241,9 +249,10 @@ class Drain:
                 break  # throwing away a message without end is a portion of its own
             if isinstance(message, TooManyFrames):
                 self._overlong(index, message)
+                taken += 1
                 continue
             self._messages_in += 1
-            on_message(index, message)
+            taken += on_message(index, message) or 1
         self._batches_full += 1
 
     def _overlong(self, index: int, notice: TooManyFrames) -> None:

@@ -116,10 +116,11 @@ class Host:
         *,
         batch: int = DEFAULT_BATCH,
         on_overlong: OverlongHandler | None = None,
+        on_portion: Callable[[], None] | None = None,
         max_frames: int = DEFAULT_MAX_FRAMES,
     ) -> HostedPump:
         """Make an owner of sockets that this loop serves; arguments as `Pump`'s."""
-        return HostedPump(self, sockets, on_message, batch, on_overlong, max_frames)
+        return HostedPump(self, sockets, on_message, batch, on_overlong, on_portion, max_frames)
 
     def add(self, pump: HostedPump, sockets: Sequence[zmq.Socket[bytes]]) -> None:
         """Serve a pump's sockets from now on."""
@@ -194,6 +195,7 @@ class HostedPump:
         on_message: Handler,
         batch: int,
         on_overlong: OverlongHandler | None,
+        on_portion: Callable[[], None] | None,
         max_frames: int,
     ) -> None:
         self._host = host
@@ -202,6 +204,7 @@ class HostedPump:
         self._looks = tuple([(socket, _POLLIN)] for socket in sockets)
         self._on_message = on_message
         self._on_overlong = on_overlong
+        self._on_portion = on_portion
         self._batch = batch
         self._ended = trio.Event()
         self._error: BaseException | None = None
@@ -256,24 +259,32 @@ class HostedPump:
 
     def receive(self, index: int) -> None:
         """Take in what is there on a socket that has something, at most a batch: the host's other work goes on then."""
-        take, look = self._inboxes[index].receive, self._looks[index]
         try:
-            for taken in range(1, self._batch + 1):
-                try:
-                    message = take()
-                except zmq.Again:
-                    return
-                if type(message) is list:
-                    self._on_message(index, message)
-                elif message is None:
-                    return  # throwing away a message without end is a portion of its own
-                elif self._on_overlong is not None:
-                    assert isinstance(message, TooManyFrames)
-                    self._on_overlong(index, message)
-                # In a burst asking each time would nearly double the cost of a message; see `drain`.
-                if self._closed or (taken <= ASK_FIRST and not zmq_poll(look, _NOT_AT_ALL_MS)):
-                    return
+            self._receive_portion(index)
+            if self._on_portion is not None and not self._closed:
+                self._on_portion()
         except BaseException as error:
             self._error = error
             self._host.remove(self._sockets)
             self._ended.set()
+
+    def _receive_portion(self, index: int) -> None:
+        take, look = self._inboxes[index].receive, self._looks[index]
+        received = taken = 0
+        while taken < self._batch:
+            try:
+                message = take()
+            except zmq.Again:
+                return
+            received += 1
+            taken += 1
+            if type(message) is list:
+                taken += (self._on_message(index, message) or 1) - 1
+            elif message is None:
+                return  # throwing away a message without end is a portion of its own
+            elif self._on_overlong is not None:
+                assert isinstance(message, TooManyFrames)
+                self._on_overlong(index, message)
+            # In a burst asking each time would nearly double the cost of a message; see `drain`.
+            if self._closed or (received <= ASK_FIRST and not zmq_poll(look, _NOT_AT_ALL_MS)):
+                return

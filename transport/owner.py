@@ -42,6 +42,7 @@ class Owner(Drain):
         batch: messages from one socket before the next one's turn, and before other tasks run.
         on_idle: called before each sleep; may `send`.
         on_overlong: called for messages of too many frames.
+        on_portion: called after each portion of messages from a socket; may `send`.
         max_frames: frames in one message.
         safety_interval_s: seconds without a wake-up before the sockets are looked at anyway.
     """
@@ -55,11 +56,18 @@ class Owner(Drain):
         batch: int = DEFAULT_BATCH,
         on_idle: Callable[[], None] | None = None,
         on_overlong: OverlongHandler | None = None,
+        on_portion: Callable[[], None] | None = None,
         max_frames: int = DEFAULT_MAX_FRAMES,
         safety_interval_s: float = DEFAULT_SAFETY_INTERVAL_S,
     ) -> None:
         super().__init__(
-            sockets, on_message, batch=batch, on_idle=on_idle, on_overlong=on_overlong, max_frames=max_frames
+            sockets,
+            on_message,
+            batch=batch,
+            on_idle=on_idle,
+            on_overlong=on_overlong,
+            on_portion=on_portion,
+            max_frames=max_frames,
         )
         self._loop = loop
         self._safety_interval_s = safety_interval_s

@@ -2,6 +2,9 @@
 
     receive → run the function → send → receive …
 
+A bundle that comes is opened here, and its messages lie ready as if they were still in the socket's queue; answers of short
+functions leave together (`worker.holding`).
+
 SIGTERM ends the wait at once, or the loop after the function that runs.
 """
 
@@ -17,8 +20,10 @@ from types import FrameType
 from typing import Any
 
 import zmq
+from zmq.backend import zmq_poll
 
 from maitred.protocol import messages
+from maitred.protocol.bundles import first_of, opened
 from maitred.protocol.frames import Frames
 from maitred.protocol.worker import RequestsConnection
 from maitred.transport.errors import WouldBlock
@@ -28,6 +33,7 @@ from maitred.worker.batch import Answer, Batch
 from maitred.worker.context import Cancelled
 from maitred.worker.control import Control
 from maitred.worker.gathering import Gathering
+from maitred.worker.holding import Holding
 from maitred.worker.invoke import invoke
 from maitred.worker.requests import Requests, Taken
 from maitred.worker.running import Run
@@ -45,6 +51,9 @@ WAIT_FOR_BROKER_MS = 500
 
 Work = list[Taken] | tuple[messages.SessionOpen | messages.SessionClose, Sequence[Any]]
 """Requests, or what the broker said of a session, in the order in which they came."""
+
+AT_ONCE_S = 50e-6
+"""A request that is begun so soon after the last one lay ready: going to sleep and being woken takes longer."""
 
 
 class _Terminated(Exception):
@@ -74,6 +83,11 @@ class PlainLoop:
         self._gathering = Gathering(requests.service.commands)
         self._backlog: deque[Work] = deque()
         self._sessions = SessionOrders(requests, self._send_for_session)
+        self._arrived: deque[Frames] = deque()
+        self._holding = Holding()
+        self._look = [(socket, int(zmq.POLLIN))]
+        self._ended = 0.0
+        self._bundles = False
         self._waiting = False
         self._stopping = False
         self._owing = False
@@ -92,11 +106,16 @@ class PlainLoop:
             self._keep_what_is_due()
             if self._backlog:
                 self._do(self._backlog.popleft())
+            elif self._arrived:
+                self._obey(*self._connection.receive(self._arrived.popleft()))
+            elif self._holding:
+                self._let_go()
             elif (received := self._wait()) is not None:
                 self._obey(*received)
             elif not self._stopping:  # a second without a word: the rest of a batch does not come
                 self._backlog.extend(map(self._requests.take_all, self._gathering.rest()))
                 self._sessions.idle()
+        self._let_go()
         at_once(self._sessions.drain())
         if not self._owing:  # after LEAVE, what is unanswered counts as never begun
             self._send(self._connection.leave(), wait=False)
@@ -122,17 +141,27 @@ class PlainLoop:
             self._waiting = False
         if message is None:
             self._send(self._connection.heartbeat(), wait=False)
-        return None if message is None or isinstance(message, TooManyFrames) else self._connection.receive(message)
+        if message is None or isinstance(message, TooManyFrames):
+            return None
+        return self._connection.receive(self._first(message))
+
+    def _first(self, message: Frames) -> Frames:
+        several = opened(message)
+        if several is None:
+            return message
+        self._arrived.extend(several)
+        return self._arrived.popleft()
 
     def _receive(self) -> tuple[messages.ToWorker, Sequence[Any]] | None:
         """The next message, if one has arrived."""
-        while True:
+        while not self._arrived:
             try:
                 message = self._inbox.receive()
             except zmq.Again:
                 return None
             if message is not None and not isinstance(message, TooManyFrames):
-                return self._connection.receive(message)
+                return self._connection.receive(self._first(message))
+        return self._connection.receive(self._arrived.popleft())
 
     def _obey(self, message: messages.ToWorker, body: Sequence[Any]) -> None:
         match message:
@@ -147,6 +176,7 @@ class PlainLoop:
             case messages.WorkerGrant():
                 self._requests.running.grant((message.client, message.id), message.parts)
             case messages.Welcome():
+                self._bundles = message.bundles
                 self._requests.welcomed(message)
                 self._requests.page.mark_ready()
                 self._control.begin(message.interval)
@@ -166,13 +196,17 @@ class PlainLoop:
             elif not isinstance(order, messages.Stranger):  # one for each message sent meanwhile; one answer is enough
                 self._obey(order, body)
         self._backlog.extend(map(self._requests.take_all, self._gathering.rest()))
+        self._bundles = False
         self._send(self._connection.register())
+        self._let_go()  # what is held is named as held: its answer is one to this registration
 
     def _do(self, work: Work) -> None:
         match work:
             case messages.SessionOpen() as order, body:
+                self._let_go()
                 at_once(self._sessions.open(order, body))
             case messages.SessionClose() as order, _:
+                self._let_go()
                 at_once(self._sessions.close(order))
             case list():
                 self._serve(work)
@@ -182,18 +216,28 @@ class PlainLoop:
             self._requests.begin(run)
         command = self._requests.batched(taken)
         if command is not None:
+            self._let_go()
             self._serve_batch(Batch(self._requests, command, taken))
-        else:
-            for run, body in taken:
-                self._finish(run, self._answer(run, body))
+            return
+        for run, body in taken:
+            self._serve_one(run, body)
 
-    def _finish(self, run: Run, answer: Frames) -> None:
-        if self._send(answer):
-            self._requests.end(run)
-            if run.order.session is not None:
-                self._keep(self._sessions.due_after(run.order.session))
-        else:
-            self._owing = True
+    def _serve_one(self, run: Run, body: Sequence[Any]) -> None:
+        began = time.perf_counter()
+        if self._holding.must_go(run.order.command, began):
+            self._let_go()
+        answer = self._answer(run, body)
+        ended = time.perf_counter()
+        may_wait = self._holding.hold(run, answer, ended - began, ended) and self._bundles
+        if not (may_wait and run.order.session is None and self._more_is_there(began)):
+            self._let_go()
+        self._ended = ended
+
+    def _more_is_there(self, began: float) -> bool:
+        """Whether the next request is there; looked for only in a burst, where this one had not to be waited for."""
+        if self._arrived or self._backlog:
+            return True
+        return began - self._ended < AT_ONCE_S and bool(zmq_poll(self._look, 0))
 
     # --- sessions: one thing happens at a time here, so nothing runs beside their requests ---
 
@@ -225,10 +269,25 @@ class PlainLoop:
             self._socket.setsockopt(zmq.RCVTIMEO, wait_ms)
 
     def _serve_batch(self, batch: Batch) -> None:
-        for run, answer in batch.left_out:
-            self._finish(run, answer)
-        for run, answer in self._call(batch):
-            self._finish(run, answer)
+        self._finish(batch.left_out)
+        self._finish(self._call(batch))
+
+    def _let_go(self) -> None:
+        self._finish(self._holding.take())
+
+    def _finish(self, answered: list[Answer]) -> None:
+        """Hand answers to ZeroMQ, together where the broker takes that; where it is given up, the others are too."""
+        waiting = [answer for _, answer in answered]
+        while waiting:
+            message, count = first_of(waiting) if self._bundles else (waiting[0], 1)
+            if not self._send(message):
+                self._owing = True
+                return
+            for run, _ in answered[:count]:
+                self._requests.end(run)
+                if run.order.session is not None:
+                    self._keep(self._sessions.due_after(run.order.session))
+            del waiting[:count], answered[:count]
 
     def _call(self, batch: Batch) -> list[Answer]:
         began = time.perf_counter()
@@ -249,6 +308,7 @@ class PlainLoop:
         def emit(value: Any) -> None:
             nonlocal number
             if run.credit.wanted:
+                self._let_go()
                 run.credit.take(run.context)
                 if not self._send(answers.part(run.order, number, value, self._requests.max_message_bytes)):
                     raise Cancelled("draining")  # a stream without this part would be a wrong one

@@ -121,7 +121,7 @@ def _serve(options: WorkerOptions, service: Service, context: zmq.Context[zmq.So
         register = Register(
             options.worker, token, options.pool, options.slots, requests.commands(),
             platform.node()[:255], os.getpid(), f"maitred {metadata.version('maitred')}",
-            prefetch=requests.prefetch, clock=clock.name(),
+            prefetch=requests.prefetch, clock=clock.name(), bundles=True,
         )  # fmt: skip
         connection = RequestsConnection(register, requests.running.held)
         return _load_and_run(options, service, context, connection, requests, control)

@@ -1,6 +1,6 @@
 """The loop of a worker that has async functions, or runs several at a time: one trio loop for the life of the process.
 
-How the functions are run in it is in `worker.trio_answers`.
+How the functions are run in it is in `worker.trio_answers`; which answers leave together, in `worker.holding`.
 """
 
 from __future__ import annotations
@@ -16,19 +16,22 @@ import trio
 import zmq
 
 from maitred.protocol import messages
+from maitred.protocol.bundles import first_of, opened
 from maitred.protocol.errors import MaitredError
 from maitred.protocol.frames import Frames
 from maitred.protocol.worker import RequestsConnection
 from maitred.transport.errors import WouldBlock
 from maitred.transport.pump import Pump
-from maitred.worker.batch import Batch
+from maitred.worker.batch import Answer, Batch
 from maitred.worker.calling import AsyncCalls
 from maitred.worker.context import Cancelled
 from maitred.worker.control import Control
 from maitred.worker.gathering import Arrived, Gathering
+from maitred.worker.holding import Holding
 from maitred.worker.lanes import Lane
 from maitred.worker.requests import Requests, Taken
 from maitred.worker.running import Run
+from maitred.worker.service import Command
 from maitred.worker.trio_answers import TrioAnswers
 from maitred.worker.trio_sessions import TrioSessions
 
@@ -80,6 +83,8 @@ class TrioLoop:
         self._waiting: deque[list[Arrived] | Lane] = deque()
         self._sessions = TrioSessions(requests, self._send, self._take, self._begin_lane)
         self._taken: deque[list[Taken]] = deque()
+        self._holding = Holding()
+        self._bundles = False
         self._refusal: MaitredError | None = None
 
     async def run(self) -> None:
@@ -114,6 +119,7 @@ class TrioLoop:
         while self._runs:
             self._left = trio.Event()
             await self._left.wait()
+        await self._let_go()
         await self._sessions.drain()
         if not self._owing:  # after LEAVE, what is unanswered counts as never begun
             with contextlib.suppress(WouldBlock):
@@ -136,7 +142,7 @@ class TrioLoop:
     def _register_if_stranger(self) -> None:
         """All that has arrived was taken: what is not named as held from here on is lost."""
         if self._stranger and self._nursery is not None:
-            self._stranger = False
+            self._stranger = self._bundles = False
             self._line_up(self._gathering.rest())
             self._take_all()
             self._nursery.start_soon(self._register)
@@ -145,15 +151,20 @@ class TrioLoop:
     async def _register(self) -> None:
         while not await self._send(self._connection.register(), wait=False):  # noqa: ASYNC110 - only time will tell
             await trio.sleep(RETRY_S)
+        await self._let_go()
 
-    def _receive(self, _index: int, message: Sequence[Any]) -> None:
+    def _receive(self, _index: int, message: Sequence[Any]) -> int:
         assert self._nursery is not None
+        several = opened(message) or (message,)
         try:
-            order, body = self._connection.receive(message)
+            for one in several:
+                self._obey(*self._connection.receive(one))
         except MaitredError as error:
             self._refusal = error
             self._nursery.cancel_scope.cancel()
-            return
+        return len(several)
+
+    def _obey(self, order: messages.ToWorker, body: Sequence[Any]) -> None:
         match order:
             case messages.Dispatch():
                 self._line_up(self._gathering.add(order, body, time.monotonic()))
@@ -166,9 +177,11 @@ class TrioLoop:
             case messages.WorkerGrant():
                 self._requests.running.grant((order.client, order.id), order.parts)
             case messages.Welcome():
+                self._bundles = order.bundles
                 self._requests.welcomed(order)
                 self._requests.page.mark_ready()
                 self._control.begin(order.interval)
+                assert self._nursery is not None
                 self._nursery.start_soon(self._sessions.announce, self._sessions.to_announce())
             case messages.Stranger():
                 self._stranger = True
@@ -224,28 +237,52 @@ class TrioLoop:
             self._runs -= 1
             self._left.set()
             self._begin_more()
+        if not self._runs:  # what waited was recalled
+            await self._let_go()
 
     async def _serve_all(self, taken: list[Taken]) -> None:
         for run, _ in taken:
             self._requests.begin(run)
         command = self._requests.batched(taken)
         if command is not None:
-            batch = Batch(self._requests, command, taken)
-            for run, answer in batch.left_out:
-                await self._finish(run, answer)
-            for run, answer in await self._answers.batch(command, batch):
-                await self._finish(run, answer)
+            await self._let_go()
+            await self._serve_batch(command, Batch(self._requests, command, taken))
         else:
             for run, body in taken:
-                await self._finish(run, await self._answers.answer(run, body))
+                await self._serve_one(run, body)
 
-    async def _finish(self, run: Run, answer: Frames) -> None:
-        if await self._send(answer):
-            self._requests.end(run)
-        else:
-            self._owing = True
+    async def _serve_one(self, run: Run, body: Sequence[Any]) -> None:
+        began = time.perf_counter()
+        if self._holding.must_go(run.order.command, began):
+            await self._let_go()
+        answer = await self._answers.answer(run, body)
+        ended = time.perf_counter()
+        may_wait = self._holding.hold(run, answer, ended - began, ended) and self._bundles
+        alone = run.order.session is not None or self._stopping or not (self._waiting or self._taken)
+        if alone or not may_wait:
+            await self._let_go()
+
+    async def _serve_batch(self, command: Command, batch: Batch) -> None:
+        await self._finish(batch.left_out)
+        await self._finish(await self._answers.batch(command, batch))
+
+    async def _let_go(self) -> None:
+        await self._finish(self._holding.take())
+
+    async def _finish(self, answered: list[Answer]) -> None:
+        """Hand answers to ZeroMQ, together where the broker takes that; where it is given up, the others are too."""
+        waiting = [answer for _, answer in answered]
+        while waiting:
+            message, count = first_of(waiting) if self._bundles else (waiting[0], 1)
+            if not await self._send(message):
+                self._owing = True
+                return
+            for run, _ in answered[:count]:
+                self._requests.end(run)
+            del waiting[:count], answered[:count]
 
     async def _send_part(self, message: Frames) -> None:
+        await self._let_go()
         if not await self._send(message):
             raise Cancelled("draining")  # a stream without this part would be a wrong one
 

@@ -56,6 +56,7 @@ class Clients:
         identity.connections += 1
         client = Client(peer, identity, message.software, now)
         client.same_clock = bool(self._state.settings.clock) and message.clock == self._state.settings.clock
+        client.bundles = message.bundles
         self._state.parties[peer] = client
         self._state.clients += 1
         self._workers.welcome(peer)

@@ -127,13 +127,16 @@ class Identity:
 class Client:
     """One connection of a client process, and what it waits for."""
 
-    __slots__ = ("heard_at", "id", "identity", "peer", "same_clock", "sessions", "software", "waiting", "watches")
+    __slots__ = (
+        "bundles", "heard_at", "id", "identity", "peer", "same_clock", "sessions", "software", "waiting", "watches",
+    )  # fmt: skip
 
     def __init__(self, peer: Peer, identity: Identity, software: str, now: float) -> None:
         self.peer = peer
         self.id = identity.id
         self.identity = identity
         self.software = software
+        self.bundles = False  # whether it may be sent some
         self.same_clock = False
         self.heard_at = now
         self.waiting: dict[int, Request] = {}
@@ -146,6 +149,7 @@ class Worker:
 
     __slots__ = (
         "abandoned",
+        "bundles",
         "commands",
         "control",
         "cpu",
@@ -199,6 +203,7 @@ class Worker:
         self.rss = 0
         self.cpu = 0.0
         self.served = 0
+        self.bundles = False
         self.same_clock = False
         self.sessions: dict[bytes, Session] = {}
         self.queue: Queue | None = None

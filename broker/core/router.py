@@ -106,18 +106,27 @@ class BrokerCore:
 
     def undeliverable(self, peer: Peer, message: messages.Message, now: float) -> list[Effect]:
         """A message could not be sent: the peer's connection is gone, or it reads too slowly."""
+        return self.all_undeliverable(peer, (message,), now)
+
+    def all_undeliverable(self, peer: Peer, unsent: Sequence[messages.Message], now: float) -> list[Effect]:
+        """None of these could be sent, oldest first: known all at once, as a peer that is lost for one is lost for all."""
         match self.state.parties.get(peer):
             case Client() as client:
                 self._clients.lose(client, "its connection is closed or it does not read", now)
             case Worker() as worker:
-                self._workers.unreachable(worker, message, now)
+                self._workers.unreachable(worker, unsent, now)
             case Control(worker=worker):
-                self._workers.lose_control(worker, peer, message)
+                self._workers.lose_control(worker, peer, unsent)
             case Agent() as agent:
                 self._workers.lose_agent(agent)
             case None:
                 pass
         return self._effects(now)
+
+    def may_bundle(self, peer: Peer) -> bool:
+        """Whether a peer may be sent several messages in one."""
+        party = self.state.parties.get(peer)
+        return isinstance(party, Client | Worker) and party.bundles
 
     def hung_up(self, peer: Peer, now: float) -> list[Effect]:
         """A client's connection has ended. Workers and agents are told of by agents, or by silence."""

@@ -6,6 +6,8 @@ which nobody vouches, is suspect (no new work), then fenced by its agent, and on
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from maitred.broker.core.books import forget_abandoned
 from maitred.broker.core.dispatch import Dispatcher
 from maitred.broker.core.effects import Peer
@@ -88,6 +90,7 @@ class Workers:
         worker.pool.catalogue()
         worker.host = message.host
         worker.pid = message.pid
+        worker.bundles = message.bundles
         clock = self._state.settings.clock
         worker.same_clock = bool(clock) and message.clock == clock
 
@@ -143,7 +146,7 @@ class Workers:
         """Answer whoever introduced himself."""
         it = self._state.settings
         welcome = messages.Welcome(
-            it.epoch, it.heartbeat_interval_s, it.heartbeat_liveness, it.max_message_bytes, it.software
+            it.epoch, it.heartbeat_interval_s, it.heartbeat_liveness, it.max_message_bytes, it.software, bundles=True
         )
         self._state.send(peer, welcome)
 
@@ -294,21 +297,19 @@ class Workers:
             "heartbeat", worker=worker.id.hex(), pid=worker.pid, host=worker.host, served=worker.served
         )
 
-    def lose_control(self, worker: Worker, peer: Peer, message: messages.Message) -> None:
+    def lose_control(self, worker: Worker, peer: Peer, unsent: Sequence[messages.Message]) -> None:
         """Its second connection is closed: what was to be said there is said on the first."""
         self._state.parties.pop(peer, None)
         worker.control = None
-        if isinstance(message, messages.WorkerCancel | messages.WorkerGrant):
-            self._state.send(worker.peer, message)
+        for message in unsent:
+            if isinstance(message, messages.WorkerCancel | messages.WorkerGrant):
+                self._state.send(worker.peer, message)
 
-    def unreachable(self, worker: Worker, message: messages.Message, now: float) -> None:
+    def unreachable(self, worker: Worker, unsent: Sequence[messages.Message], now: float) -> None:
         """Its connection is closed. An undelivered order never began; the rest waits for word of the worker."""
-        if isinstance(message, messages.Dispatch):
-            request = worker.held.get((message.client, message.id))
-            if request is not None:
-                self._dispatcher.requeue(request)
-            else:  # it ran out of time on its way
-                forget_abandoned(self._state, worker, (message.client, message.id))
+        for message in unsent:
+            if isinstance(message, messages.Dispatch):
+                self._take_back(worker, message)
         agent = next((a for a in self._state.agents.values() if worker.id in a.workers), None)
         if agent is None:
             self.lose(worker, self._silent(worker), None, now)
@@ -316,6 +317,13 @@ class Workers:
         worker.suspect = True
         worker.pool.ready.place(worker)
         self._dispatcher.dispatch(worker.pool, now)
+
+    def _take_back(self, worker: Worker, order: messages.Dispatch) -> None:
+        request = worker.held.get((order.client, order.id))
+        if request is not None:
+            self._dispatcher.requeue(request)
+        else:  # it ran out of time on its way
+            forget_abandoned(self._state, worker, (order.client, order.id))
 
 
 def _in_order(worker: Worker) -> list[Request]:

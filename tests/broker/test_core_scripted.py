@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from broker_peers import POOL, Bench, details, id128
+from msgspec import structs
 
 from maitred.broker.core.effects import Peer, Side
 from maitred.broker.core.settings import PoolSettings
@@ -277,6 +278,19 @@ def test_an_order_that_cannot_be_delivered_goes_to_another() -> None:
     assert [again.id for again in bench.orders(bench.worker(200))] == [1]
 
 
+def test_orders_that_cannot_be_delivered_together_were_never_begun() -> None:
+    """No agent can say what became of the worker, so it is given up; but it never heard of these."""
+    bench = Bench()
+    client = bench.client()
+    worker = bench.worker(100, 3)
+    for number in (1, 2, 3):
+        bench.say(client, echo(number), b"")
+    orders = [message for message, _ in bench.take(worker) if isinstance(message, m.Dispatch)]
+    bench.perform(bench.core.all_undeliverable(worker, orders[1:], bench.now))
+    assert [details(answer)[0] for answer in bench.take(client)] == ["worker_lost"]
+    assert [again.id for again in bench.orders(bench.worker(200))] == [2]
+
+
 def test_a_worker_that_registers_twice_over_one_connection_loses_nothing() -> None:
     """What it was sent meanwhile is still on its way to it."""
     bench = Bench()
@@ -410,6 +424,33 @@ def test_a_cancel_that_finds_the_control_connection_dead_takes_the_other() -> No
     cancel = next(message for message, _ in bench.take(control) if isinstance(message, m.WorkerCancel))
     bench.perform(bench.core.undeliverable(control, cancel, bench.now))
     assert [message for message, _ in bench.take(worker)] == [cancel]
+
+
+def test_all_cancels_that_find_the_control_connection_dead_take_the_other() -> None:
+    bench = Bench()
+    client, worker, control = bench.client(), bench.worker(100, 2), bench.peer(Side.WORKERS)
+    bench.tell(control, m.Attach(id128(100), id128(101)))
+    for number in (1, 2):
+        bench.tell(client, m.Request(number, POOL, "echo"), b"")
+        bench.tell(client, m.Cancel(number))
+    cancels = [message for message, _ in bench.take(control) if isinstance(message, m.WorkerCancel)]
+    bench.take(worker)
+    bench.perform(bench.core.all_undeliverable(control, cancels, bench.now))
+    assert [message for message, _ in bench.take(worker)] == cancels
+    assert len(cancels) == 2
+
+
+def test_who_may_be_sent_bundles_is_who_said_so_and_is_known() -> None:
+    bench = Bench()
+    client, worker, stranger = bench.peer(Side.CLIENTS), bench.peer(Side.WORKERS), bench.peer(Side.CLIENTS)
+    register = m.Register(id128(100), id128(101), POOL, 1, [], bundles=True)
+    ((welcome, _),) = bench.say(client, m.Hello(id128(7), bundles=True))
+    assert welcome.bundles
+    bench.tell(worker, register)
+    assert [bench.core.may_bundle(peer) for peer in (client, worker, stranger)] == [True, True, False]
+    bench.tell(worker, structs.replace(register, bundles=False))
+    bench.tell(client, m.Bye())
+    assert not any(bench.core.may_bundle(peer) for peer in (client, worker))
 
 
 def test_arguments_over_the_limit_are_refused_by_the_broker_too() -> None:

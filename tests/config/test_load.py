@@ -134,7 +134,8 @@ def test_what_clients_are_given_by_their_name() -> None:
     assert show(config)["clients"]["web"] == {"weight": 8, "max_in_flight": None, "max_sessions": None}
     problem = _problem("[clients.web]\nwieght = 8")
     assert problem == (
-        "my.toml:2: clients.web.wieght = 8: unknown key; expected one of weight, max_in_flight, max_sessions; did you mean weight?"
+        "my.toml:2: clients.web.wieght = 8: unknown key; expected one of weight, max_in_flight, max_sessions; "
+        "did you mean weight?"
     )
 
 

@@ -21,6 +21,7 @@ from msgspec import structs
 
 from maitred.protocol import frames, messages
 from maitred.protocol.body import decode_body, encode_body
+from maitred.protocol.bundles import first_of, opened
 from maitred.protocol.errors import Code, DecodeError, MaitredError, ProtocolError, from_wire
 
 FILE = Path(__file__).parents[2] / "docs" / "protocol-vectors.json"
@@ -167,6 +168,23 @@ def test_another_senders_bytes_are_accepted(vector: dict[str, Any]) -> None:
 def test_an_invalid_message_is_refused_for_its_reason(vector: dict[str, Any]) -> None:
     with pytest.raises(ProtocolError, match=re.escape(vector["error"])):
         DECODERS[vector["direction"]].decode(read_frames(vector))
+
+
+@every("bundles")
+def test_a_bundle_holds_its_messages_and_is_made_so(vector: dict[str, Any]) -> None:
+    raw, inside = read_frames(vector), [[read_frame(frame) for frame in one] for one in vector["inside"]]
+    assert opened(raw) == inside
+    assert first_of(inside) == (raw, len(inside))
+    for one in inside:
+        DECODERS[vector["direction"]].decode(one)
+
+
+@every("invalid_bundles")
+def test_an_invalid_bundle_is_refused_whole(vector: dict[str, Any]) -> None:
+    raw = read_frames(vector)
+    assert opened(raw) is None
+    with pytest.raises(ProtocolError, match=re.escape(vector["error"])):
+        DECODERS[vector["direction"]].decode(raw)
 
 
 def test_every_message_is_there_in_each_of_its_directions() -> None:

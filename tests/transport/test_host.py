@@ -80,6 +80,31 @@ def test_what_arrived_before_and_a_burst_are_handed_on_in_order(pair):
     assert seen == list(range(50))
 
 
+def test_a_portion_ends_where_the_handler_says_it_is_full_and_is_told_of(pair):
+    for number in range(10):
+        pair.dealer.send(b"%d" % number)
+    portions = [[]]
+
+    def make(host):
+        def count_for_four(_index, frames):
+            portions[-1].append(int(frames[1]))
+            return 4
+
+        def end():
+            pump.send(0, [pair.peer, b"%d" % len(portions[-1])])
+            if sum(map(len, portions)) == 10:
+                all_there.set()
+            portions.append([])
+
+        all_there = trio.Event()
+        pump = host.pump([pair.router], count_for_four, batch=8, on_portion=end)
+        return pump, all_there.wait
+
+    made(make)
+    assert [number for portion in portions for number in portion] == list(range(10))
+    assert max(map(len, portions)) == 2
+
+
 def test_a_flood_leaves_room_for_trios_tasks(make_pair):
     pair = make_pair(hwm=2000)
     total, batch, seen = 1000, 10, []

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import pytest
 import trio
+import trio.testing
 import zmq
 
 from maitred.transport.errors import HostUnreachable, SocketClosed, WouldBlock
@@ -152,6 +153,45 @@ async def test_on_idle_runs_before_each_sleep_and_may_send(pair, nursery):
         assert await trio.to_thread.run_sync(pair.dealer.poll, WITHIN_MS)
         assert pair.dealer.recv() == b"ping"
     assert pump.rescues == 0
+    pump.close()
+
+
+async def test_a_portion_ends_where_the_handler_says_it_is_full_and_is_told_of(pair, nursery):
+    for number in range(10):
+        pair.dealer.send(b"%d" % number)
+    await trio.to_thread.run_sync(pair.router.poll, WITHIN_MS)
+    portions = [[]]
+    all_there = trio.Event()
+
+    def count_for_four(_index, frames):
+        portions[-1].append(int(frames[1]))
+        return 4
+
+    def end():
+        pump.send(0, [pair.peer, b"%d" % len(portions[-1])])
+        if sum(map(len, portions)) == 10:
+            all_there.set()
+        portions.append([])
+
+    pump = Pump([pair.router], count_for_four, batch=8, on_portion=end)
+    await nursery.start(pump.run)
+    with trio.fail_after(WITHIN_S):
+        await all_there.wait()
+    assert [number for portion in portions for number in portion] == list(range(10))
+    assert max(map(len, portions)) == 2
+    assert pump.rescues == 0
+    pump.close()
+
+
+async def test_a_kick_has_a_portion_end_though_nothing_came(pair, nursery):
+    ended = trio.Event()
+    pump = Pump([pair.router], Inbox(), on_portion=lambda: ended.set())
+    await nursery.start(pump.run)
+    await trio.testing.wait_all_tasks_blocked()
+    ended = trio.Event()
+    pump.kick()
+    with trio.fail_after(WITHIN_S):
+        await ended.wait()
     pump.close()
 
 
