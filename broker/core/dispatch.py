@@ -11,6 +11,7 @@ from maitred.broker.core.model import Batch, Request, Worker
 from maitred.broker.core.pool import Pool
 from maitred.broker.core.prefetch import LOOK_INTERVAL_S, UNKNOWN_S
 from maitred.broker.core.queue import AGEING_S
+from maitred.broker.core.session import Session
 from maitred.broker.core.state import State
 from maitred.protocol import limits, messages
 
@@ -30,6 +31,8 @@ class Dispatcher:
         pool = request.pool
         session = request.session
         if session is not None:
+            if session.current is None and not session.lines and self._hand_over_to_owner(request, session, now):
+                return
             park(request)
             if session.current is None:
                 self._state.freed.append(session)
@@ -37,6 +40,18 @@ class Dispatcher:
         if pool.queue or not self._hand_over_at_once(request, now):
             pool.queue.push(request)
             self.dispatch(pool, now)
+
+    def _hand_over_to_owner(self, request: Request, session: Session, now: float) -> bool:
+        """The same for a session's request: where it is the next and its owner may take it, and nothing else waits."""
+        owner, pool = session.worker, request.pool
+        if owner is None or owner.queue or pool.queue or request.deadline <= now:
+            return False
+        expected_s = pool.service_times.expected(request.command)
+        if not owner.has_room(owner.load) or not owner.may_take(expected_s):
+            return False
+        session.current = request
+        self._hand_over(request, owner, expected_s, now)
+        return True
 
     def _hand_over_at_once(self, request: Request, now: float) -> bool:
         """Spare a request the way through an empty queue; False where no worker may take it, or its time is over."""

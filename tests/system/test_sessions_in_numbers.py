@@ -133,7 +133,7 @@ def test_a_call_in_a_session_costs_what_a_plain_one_does() -> None:
     """p50 in interleaved pairs; the bar is 1.05."""
     with running(Pool(f"{APP}fleeting", size=2)) as house, house.client.session("general", ttl=60) as session:
         ratios: list[float] = []
-        for _ in range(12):
+        for _ in range(40):
             plain = median_of(lambda: house.client.execute("general", "plain"))
             sticky = median_of(lambda: session.execute("plain"))
             ratios.append(sticky / plain)
@@ -142,7 +142,7 @@ def test_a_call_in_a_session_costs_what_a_plain_one_does() -> None:
 
 def median_of(call: Any) -> float:
     times: list[float] = []
-    for _ in range(300):
+    for _ in range(200):
         began = time.perf_counter()
         call()
         times.append(time.perf_counter() - began)
