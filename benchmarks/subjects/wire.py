@@ -24,6 +24,7 @@ from maitred.benchmarks.subjects.protocol import Payload, StartError
 from maitred.client.origin import Origin
 from maitred.protocol import messages
 from maitred.protocol.body import decode_body, encode_body
+from maitred.protocol.bundles import opened
 from maitred.protocol.client import Event, Failed, Replied
 from maitred.transport.errors import WouldBlock
 from maitred.transport.frames import Inbox, send_message
@@ -115,7 +116,8 @@ class WireCaller:
             while True:
                 frames = self._inbox.receive()
                 assert isinstance(frames, list)
-                events += self._conversation.receive(frames, now)
+                for message in opened(frames) or [frames]:
+                    events += self._conversation.receive(message, now)
         except zmq.Again:
             events += self._conversation.tick(now)
             self.flush()

@@ -34,6 +34,7 @@ class Shell:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self.started: list[subprocess.Popen[str]] = []
         self.environment = {key: value for key, value in os.environ.items() if not key.startswith("MAITRED_")}
         self.environment["MAITRED_RUN_DIR"] = str(directory / "run")
 
@@ -44,15 +45,30 @@ class Shell:
         )  # fmt: skip
 
     def start(self, *words: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "maitred.cli", *words],
             env=self.environment, cwd=self.directory, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            preexec_fn=_hears_ctrl_c,
         )  # fmt: skip
+        self.started.append(process)
+        return process
+
+    def end(self) -> None:
+        """A test that failed leaves nobody behind."""
+        for process in self.started:
+            if process.poll() is None:
+                process.kill()
+                process.communicate()
 
     def json(self, *words: str) -> Any:
         done = self.maitred(*words)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
+
+
+def _hears_ctrl_c() -> None:
+    """As at a terminal, also where these tests run in the background of a shell, which has SIGINT ignored there."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def ready(process: subprocess.Popen[str]) -> str:
@@ -85,9 +101,11 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
 
 
 @pytest.fixture
-def shell(tmp_path: Path) -> Shell:
+def shell(tmp_path: Path) -> Iterator[Shell]:
     """Nothing runs."""
-    return Shell(tmp_path)
+    shell = Shell(tmp_path)
+    yield shell
+    shell.end()
 
 
 def test_call_prints_the_result_as_json(up: Shell) -> None:

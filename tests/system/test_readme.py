@@ -49,7 +49,7 @@ def run(script: Path, environment: dict[str, str]) -> str:
 
 
 def test_the_readme_runs_as_it_stands(tmp_path: Path) -> None:
-    worker, caller, fixture = blocks("python")
+    worker, caller, _, fixture = blocks("python")
     (tmp_path / "sentiment.py").write_text(worker)
     (tmp_path / "maitred.toml").write_text(blocks("toml")[0])
     (tmp_path / "ask.py").write_text(caller)
@@ -63,6 +63,16 @@ def test_the_readme_runs_as_it_stands(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pytest", "-q", str(tmp_path / "test_it.py")]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=50)
     assert done.returncode == 0, done.stdout
+
+
+def test_so_does_the_session(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn", reason="the pool neural needs maitred[ml]")
+    (tmp_path / "ask.py").write_text("from maitred.client import Client\n\n" + blocks("python")[2])
+    with house(tmp_path) as environment:
+        accuracy, epochs, predictions = run(tmp_path / "ask.py", environment).splitlines()
+    assert float(accuracy) > 0.9
+    assert epochs == "20"
+    assert len(predictions.split(",")) == 3
 
 
 def test_the_examples_run(tmp_path: Path) -> None:
