@@ -19,6 +19,7 @@ from maitred.broker.core.dispatch import Dispatcher
 from maitred.broker.core.effects import Drained, Effect, Peer, Side
 from maitred.broker.core.endings import Endings
 from maitred.broker.core.model import Agent, Batch, Client, Request, Worker
+from maitred.broker.core.owners import Owners
 from maitred.broker.core.pool import Pool
 from maitred.broker.core.requests import Requests
 from maitred.broker.core.session import Session
@@ -42,8 +43,9 @@ class BrokerCore:
         self._endings = Endings(self.state)
         self._dispatcher = Dispatcher(self.state, self._endings)
         self._requests = Requests(self.state, self._dispatcher)
-        self._sessions = Sessions(self.state, self._dispatcher, self._endings)
-        self._workers = Workers(self.state, self._dispatcher, self._sessions)
+        self._owners = Owners(self.state, self._dispatcher, self._endings)
+        self._sessions = Sessions(self.state, self._endings, self._owners)
+        self._workers = Workers(self.state, self._dispatcher, self._owners)
         admission = Admission(self.state, self._dispatcher, self._sessions)
         self._clients = Clients(self.state, admission, self._requests, self._endings, self._sessions, self._workers)
         self._sweep_at = now + settings.heartbeat_interval_s
@@ -212,11 +214,11 @@ class BrokerCore:
             case messages.Returned():
                 self._dispatcher.returned(worker, message, now)
             case messages.Snapshot():
-                self._sessions.keep(worker, message, body)
+                self._owners.keep(worker, message, body)
             case messages.SessionHeld():
                 self._sessions.held(worker, message, body, now)
             case messages.SessionFailed():
-                self._sessions.fail(worker, message, now)
+                self._owners.fail(worker, message, now)
             case messages.Beat():
                 self._workers.beat(worker, peer, message)
             case messages.Heartbeat():
@@ -261,7 +263,7 @@ class BrokerCore:
     def _effects(self, now: float) -> list[Effect]:
         state = self.state
         if state.freed:
-            self._sessions.advance(now)
+            self._owners.advance(now)
         if state.draining and not state.requests and not self._drained:
             self._drained = True
             state.out.append(Drained())

@@ -12,7 +12,7 @@ from maitred.broker.core.books import pressure
 from maitred.broker.core.model import Request, Worker
 from maitred.broker.core.operations import name_of
 from maitred.broker.core.pool import Pool
-from maitred.broker.core.sessions import row
+from maitred.broker.core.session_words import row
 from maitred.broker.core.state import State
 from maitred.broker.core.words import describe
 from maitred.protocol.messages import LEVELS, PRIORITIES

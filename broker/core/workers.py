@@ -12,8 +12,8 @@ from maitred.broker.core.books import forget_abandoned
 from maitred.broker.core.dispatch import Dispatcher
 from maitred.broker.core.effects import Peer
 from maitred.broker.core.model import Agent, Key, Request, Starting, Worker
+from maitred.broker.core.owners import Owners
 from maitred.broker.core.pool import Pool
-from maitred.broker.core.sessions import Sessions
 from maitred.broker.core.state import Control, State
 from maitred.broker.core.words import describe
 from maitred.protocol import messages
@@ -23,10 +23,10 @@ from maitred.protocol.errors import Code
 class Workers:
     """The verbs of a worker and of an agent."""
 
-    def __init__(self, state: State, dispatcher: Dispatcher, sessions: Sessions) -> None:
+    def __init__(self, state: State, dispatcher: Dispatcher, owners: Owners) -> None:
         self._state = state
         self._dispatcher = dispatcher
-        self._sessions = sessions
+        self._owners = owners
 
     # --- coming ---
 
@@ -54,7 +54,7 @@ class Workers:
         worker.heard_at = now
         self.welcome(peer)
         pool.ready.place(worker)
-        self._sessions.house(pool, now)
+        self._owners.house(pool, now)
         self._dispatcher.dispatch(pool, now)
 
     def _enrol(self, peer: Peer, message: messages.Register, pool: Pool, now: float) -> Worker:
@@ -192,14 +192,14 @@ class Workers:
         held = _in_order(worker)
         self._forget(worker)
         certificate = messages.Certificate("drain", worker=worker.id.hex(), host=worker.host, pid=worker.pid)
-        self._sessions.bereave(worker, "drain", certificate, now)
+        self._owners.bereave(worker, "drain", certificate, now)
         for request in held:
             if request.session is not None:
-                self._sessions.orphan(request, False, certificate)
+                self._owners.orphan(request, False, certificate)
             else:
                 self._dispatcher.requeue(request)
         self._state.note("worker.left", pool=worker.pool.name, worker=worker.id.hex())
-        self._sessions.house(worker.pool, now)
+        self._owners.house(worker.pool, now)
         self._dispatcher.dispatch(worker.pool, now)
 
     def died(self, agent: Agent, message: messages.Died, now: float) -> None:
@@ -217,7 +217,7 @@ class Workers:
         """A worker is gone. What it had begun is retried or failed, what it had not begun just waits again."""
         held = _in_order(worker)
         self._forget(worker)
-        self._sessions.bereave(worker, "lost", certificate, now)
+        self._owners.bereave(worker, "lost", certificate, now)
         for request in held:
             begun = started is None or request.key in started
             if begun and (
@@ -225,7 +225,7 @@ class Workers:
             ):  # else nobody can tell which of them it was
                 self._blame(request, certificate, now)
             if request.session is not None:
-                self._sessions.orphan(request, begun, certificate)
+                self._owners.orphan(request, begun, certificate)
             elif begun:
                 self._dispatcher.retry_or_fail(request, certificate)
             else:
@@ -233,7 +233,7 @@ class Workers:
         pool = worker.pool
         pool.last_death = certificate
         self._state.note("worker.died", pool=pool.name, worker=worker.id.hex(), cause=describe(certificate))
-        self._sessions.house(pool, now)
+        self._owners.house(pool, now)
         self._dispatcher.dispatch(pool, now)
 
     def _blame(self, request: Request, certificate: messages.Certificate, now: float) -> None:
