@@ -15,6 +15,7 @@ import zmq
 from maitred.benchmarks.subjects.protocol import StartError
 from maitred.client.origin import Origin
 from maitred.protocol import frames, messages
+from maitred.protocol.bundles import opened
 from maitred.transport.frames import send_message
 from maitred.transport.sockets import connect, dealer
 
@@ -74,8 +75,9 @@ class Connections:
                 at_once = min(AT_ONCE, times - begun)
                 for _ in range(at_once):
                     send_message(socket, word)
-                for _ in range(at_once):
-                    socket.recv_multipart()
+                answers = 0
+                while answers < at_once:
+                    answers += len(opened(socket.recv_multipart()) or [b""])
 
     def close(self) -> None:
         """End them in good order. Repeatable."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 
 import pytest
+import zmq
 
 from maitred.benchmarks.method.resident import forget_peak, peak_bytes, resident_bytes
 from maitred.benchmarks.scenarios import memory
@@ -14,6 +16,8 @@ from maitred.benchmarks.subjects.bare_router import bare_router
 from maitred.benchmarks.subjects.connections import Connections, allow_descriptors
 from maitred.benchmarks.subjects.protocol import Transport
 from maitred.benchmarks.subjects.registry import chosen
+from maitred.protocol import frames, messages
+from maitred.protocol.bundles import first_of
 
 MIB = 1024**2
 
@@ -65,6 +69,32 @@ def test_a_bare_router_answers_every_connection_and_sees_them_go(transport: Tran
         again.open_up_to(5)
         again.close()
         again.close()
+
+
+def test_answers_that_come_bundled_are_counted_one_by_one() -> None:
+    router: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.ROUTER)
+    port = router.bind_to_random_port("tcp://127.0.0.1")
+    welcome = frames.encode(
+        messages.Welcome(epoch=bytes(range(16)), interval=1.0, liveness=3, max_message=MIB, bundles=True)
+    )
+
+    def answer() -> None:
+        peer, *_ = router.recv_multipart()
+        router.send_multipart([peer, *welcome])
+        for _ in range(3):
+            router.recv_multipart()
+        bundle, count = first_of([frames.encode(messages.Heartbeat())] * 3)
+        assert count == 3
+        router.send_multipart([peer, *bundle])
+
+    answering = threading.Thread(target=answer)
+    answering.start()
+    connections = Connections(f"tcp://127.0.0.1:{port}", 1, greets=True)
+    connections.open_up_to(1)
+    connections.exchange(1, 3)
+    answering.join()
+    connections.close()
+    router.close()
 
 
 def test_descriptors_are_allowed_as_far_as_the_system_lets_them() -> None:
