@@ -5,6 +5,7 @@ from __future__ import annotations
 from maitred.broker.core.settings import ClientSettings, PoolSettings
 from maitred.broker.settings import BrokerSettings
 from maitred.config import Config, import_path
+from maitred.protocol.messages import AFFINITIES
 from maitred.worker.agent_settings import AgentSettings
 
 __all__ = ["of_agent", "of_broker"]
@@ -29,6 +30,12 @@ def of_broker(config: Config, log_level: str, log_format: str, *, parent: int | 
                 pool.session_ttl_s,
                 pool.max_sessions,
                 pool.max_snapshot_bytes,
+                AFFINITIES[pool.affinity],
+                pool.health_check_interval_s,
+                pool.scale_up_after_s,
+                pool.scale_down_after_s,
+                pool.scale_cooldown_s,
+                pool.drain_timeout_s,
             )
             for name, pool in config.pools.items()
         ],
@@ -55,9 +62,9 @@ def of_broker(config: Config, log_level: str, log_format: str, *, parent: int | 
 
 
 def of_agent(
-    config: Config, name: str, endpoint: str, clients_endpoint: str | None, *, parent: int | None
+    config: Config, name: str, endpoint: str, clients_endpoint: str | None, *, parent: int | None, reload: bool = False
 ) -> AgentSettings:
-    """What one pool's agent is told. The pool has an adapter."""
+    """What one pool's agent is told. The pool has an adapter. `reload`: a change of its files replaces all workers."""
     pool = config.pools[name]
     assert pool.adapter is not None
     return AgentSettings(
@@ -65,6 +72,8 @@ def of_agent(
         adapter=pool.adapter,
         endpoint=endpoint,
         size=pool.size.min,
+        least=pool.size.min,
+        most=pool.size.max,
         path=tuple(import_path(config)),
         clients_endpoint=clients_endpoint,
         slots=pool.concurrency,
@@ -76,6 +85,18 @@ def of_agent(
         startup_timeout_s=pool.startup_timeout_s,
         restart_backoff_s=pool.restart_backoff_s,
         restart_backoff_max_s=pool.restart_backoff_max_s,
-        drain_timeout_s=config.broker.drain_timeout_s,
+        restart_budget=pool.restart_budget,
+        restart_window_s=pool.restart_window_s,
+        drain_timeout_s=pool.drain_timeout_s,
+        warm_up=tuple((call.command, call.arguments) for call in pool.warm_up),
+        warm_spares=pool.warm_spares,
+        memory_limit_bytes=pool.memory_limit_bytes,
+        recycle_requests=pool.recycle_requests,
+        recycle_age_s=pool.recycle_age_s,
+        recycle_growth_bytes=pool.recycle_growth_bytes,
+        recycle_gpu_memory_bytes=pool.recycle_gpu_memory_bytes,
+        gpu=pool.gpu,
+        gpu_memory_bytes=pool.gpu_memory_bytes,
+        reload=reload,
         parent=parent,
     )

@@ -22,6 +22,7 @@ from maitred.config.problems import ValueRejected, nearest
 __all__ = [
     "Adapter",
     "Bytes",
+    "Calls",
     "Choice",
     "Count",
     "Directory",
@@ -31,11 +32,15 @@ __all__ = [
     "HttpAddress",
     "Kind",
     "Size",
+    "WarmUpCall",
     "Workers",
 ]
 
 MAX_POOL_SIZE = 1024
 """Workers of one pool on one host: what an agent can report in one message of the protocol."""
+
+MAX_CALLS = 100
+"""Of a pool's warm-up: more is a start-up function."""
 
 ADAPTER_PATTERN = r"^[^\s:]([^:]*[^\s:])?:[^\W0-9]\w*(\.[^\W0-9]\w*)*$"
 _ADAPTER = re.compile(ADAPTER_PATTERN)
@@ -329,6 +334,51 @@ class Workers:
             "additionalProperties": False,
         }
         return {"anyOf": [number, text, table]}
+
+
+class WarmUpCall(msgspec.Struct, frozen=True):
+    """A command, and its arguments by name."""
+
+    command: str
+    arguments: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Calls:
+    """Commands with arguments."""
+
+    accepts = (
+        f'at most {MAX_CALLS} tables of a command and its arguments, as {{ command = "echo", arguments = {{ n = 1 }} }}'
+    )
+
+    def read(self, value: Any, hardware: Hardware) -> tuple[WarmUpCall, ...]:
+        """As in `Kind`."""
+        if not isinstance(value, list) or len(cast("list[Any]", value)) > MAX_CALLS:
+            raise ValueRejected(value, self.accepts)
+        return tuple(self._call(value, one) for one in cast("list[Any]", value))
+
+    def _call(self, value: Any, one: Any) -> WarmUpCall:
+        if not isinstance(one, dict) or not set(cast("dict[str, Any]", one)) <= {"command", "arguments"}:
+            raise ValueRejected(value, self.accepts)
+        table = cast("dict[str, Any]", one)
+        command, arguments = table.get("command"), table.get("arguments", {})
+        if not isinstance(command, str) or not command or not isinstance(arguments, dict):
+            raise ValueRejected(value, self.accepts)
+        return WarmUpCall(command, cast("dict[str, Any]", arguments))
+
+    def write(self, value: tuple[WarmUpCall, ...]) -> list[dict[str, Any]]:
+        """As in `Kind`."""
+        return [{"command": call.command, "arguments": call.arguments} for call in value]
+
+    def schema(self) -> dict[str, Any]:
+        """As in `Kind`."""
+        call: Mapping[str, Any] = {
+            "type": "object",
+            "properties": {"command": {"type": "string", "minLength": 1}, "arguments": {"type": "object"}},
+            "required": ["command"],
+            "additionalProperties": False,
+        }
+        return {"type": "array", "maxItems": MAX_CALLS, "items": call}
 
 
 def _with_form(parse: Callable[[Any], Any], value: Any, accepts: str) -> Any:

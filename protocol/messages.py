@@ -131,7 +131,7 @@ class Grant(Message, frozen=True, tag=13):
 
 
 class Query(Message, frozen=True, tag=14):
-    """Ask the broker about itself: "pools", "workers", "requests", "quarantine" or "broker". Answered by REPLY or ERROR."""
+    """Ask the broker about itself: for one of its tables, or "broker". Answered by REPLY or ERROR."""
 
     id: RequestId
     what: Name
@@ -145,7 +145,11 @@ class Watch(Message, frozen=True, tag=15):
 
 
 class Operate(Message, frozen=True, tag=16):
-    """Do this to the broker: "cancel" a request, "release" a quarantined one. Answered by REPLY or ERROR."""
+    """Do this to the broker. Answered by REPLY or ERROR.
+
+    "cancel" a request, "release" a quarantined one; "scale" a pool (target "POOL=N"), "pause", "resume", "drain" and
+    "recycle" one, "recycle" and "drain" a worker (target: the pool's name, or at least four digits of the worker's id).
+    """
 
     id: RequestId
     verb: Name
@@ -460,13 +464,22 @@ class SessionClose(Message, frozen=True, tag=45):
 
 
 class Agent(Message, frozen=True, tag=50):
-    """The parent of one pool's workers on one host introduces itself."""
+    """The parent of one pool's workers on one host introduces itself.
+
+    `size` is how many workers it keeps just now, from `least` to `most` as the broker asks (RESIZE). `memory` says how it
+    keeps memory limits ("cgroup2", "cgroup1", "polling"; "": there is none to keep), `gpus` what it found of GPUs.
+    """
 
     agent: Id128
     pool: Name
     host: Text = ""
     pid: Count = 0
     software: Text = ""
+    size: Count = 0
+    least: Count = 0
+    most: Count = 0
+    memory: Text = ""
+    gpus: Text = ""
 
 
 class Spawned(Message, frozen=True, tag=51):
@@ -485,7 +498,8 @@ class Vouch(Message, frozen=True, tag=52):
 class Certificate(Struct, frozen=True, omit_defaults=True):
     """A death certificate. `peak_rss` in bytes, `age` in seconds, `stderr` the last lines the worker wrote.
 
-    `cause` is one of CAUSES.
+    `cause` is one of CAUSES. `memory` and `memory_limit` in bytes: what was found, and what is allowed, where that was
+    why. `gpu_bytes` it had last. `note` says more of the cause in words.
     """
 
     cause: Name
@@ -498,6 +512,10 @@ class Certificate(Struct, frozen=True, omit_defaults=True):
     worker: Text | None = None
     pid: Count | None = None
     host: Text | None = None
+    memory: Count | None = None
+    memory_limit: Count | None = None
+    gpu_bytes: Count | None = None
+    note: Text | None = None
 
 
 CAUSES = frozenset(
@@ -531,6 +549,73 @@ class Fence(Message, frozen=True, tag=55):
     only: Key | None = None
 
 
+class WorkerState(Struct, frozen=True, array_like=True):
+    """What an agent sees of one of its workers. `rss` and `gpu_bytes` in bytes, `gpu_use` from 0 to 1.
+
+    `gpu` is the UUID of the one it was given. `spare`: it is loaded and waits to take another's place.
+    """
+
+    worker: Id128
+    rss: Count = 0
+    gpu_bytes: Count = 0
+    gpu_use: Annotated[float, Meta(ge=0)] = 0.0
+    gpu: Text = ""
+    spare: bool = False
+
+
+class Report(Message, frozen=True, tag=56):
+    """What an agent sees of its workers, every interval: of those where it changed."""
+
+    workers: Annotated[list[WorkerState], Meta(max_length=limits.MAX_AGENT_WORKERS)]
+
+
+class Retire(Message, frozen=True, tag=57):
+    """Give this worker nothing new, for a cause of CAUSES; DISMISS answers once it holds nothing, or its time is over.
+
+    `note` says why in words: what was too large or too old.
+    """
+
+    worker: Id128
+    cause: Name
+    note: Text = ""
+
+
+class Resize(Message, frozen=True, tag=58):
+    """Keep so many workers. Whoever is one too many is ended at once where he is not ready yet; others by DISMISS."""
+
+    workers: Count
+
+
+class Recycle(Message, frozen=True, tag=59):
+    """Replace these workers, one after another: RETIRE is said of each when another one is ready in its place."""
+
+    workers: Annotated[list[Id128], Meta(max_length=limits.MAX_AGENT_WORKERS)]
+    cause: Name = "operator"
+
+
+class Dismiss(Message, frozen=True, tag=60):
+    """This worker is given nothing more: it ends once it has answered what it runs. To its agent, or to itself.
+
+    The agent sends it SIGTERM, and SIGKILL where it has not ended in its time; `cause` goes into its certificate.
+    """
+
+    worker: Id128
+    cause: Name = "drain"
+
+
+class Check(Message, frozen=True, tag=61):
+    """Say whether you are well, once you have done what you were sent before: CHECKED answers."""
+
+    number: Count
+
+
+class Checked(Message, frozen=True, tag=62):
+    """The answer to CHECK. `problem` is empty where the worker is well."""
+
+    number: Count
+    problem: Text = ""
+
+
 FromClient = Hello | Request | Cancel | Grant | Query | Watch | Operate | Open | Session | Heartbeat | Bye
 ToClient = Welcome | Part | Reply | Error | Stranger | Pressure | SessionEnded | SessionMoved | Heartbeat | Bye
 FromWorker = (
@@ -550,6 +635,9 @@ FromWorker = (
     | Vouch
     | Died
     | Degraded
+    | Report
+    | Retire
+    | Checked
     | Heartbeat
     | Bye
 )
@@ -562,6 +650,10 @@ ToWorker = (
     | SessionOpen
     | SessionClose
     | Fence
+    | Resize
+    | Recycle
+    | Dismiss
+    | Check
     | Error
     | Stranger
     | Heartbeat

@@ -57,6 +57,9 @@ class WorkerOptions(Struct):
         lifeline: its end means that the agent is gone.
         gc_threshold: new objects between two runs of the garbage collector; 0: never, None: Python's own figure.
         out_of_band_bytes: from this size on, buffers of its answers travel in frames of their own.
+        warm_up: commands and arguments that it runs for itself before it takes requests.
+        gate: a spare waits, once it has loaded, until there is something to read here; None: it goes on at once.
+        environment: variables set before anything else is done, as a GPU's.
     """
 
     pool: str
@@ -73,3 +76,6 @@ class WorkerOptions(Struct):
     lifeline: Inherited | None = None
     gc_threshold: int | None = None
     out_of_band_bytes: int = limits.OUT_OF_BAND_BYTES
+    warm_up: tuple[tuple[str, dict[str, Any]], ...] = ()
+    gate: Inherited | None = None
+    environment: tuple[tuple[str, str], ...] = ()

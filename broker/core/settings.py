@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from msgspec import Struct
 
 from maitred.protocol import limits
+from maitred.protocol.messages import STRICT
 
 
 class PoolSettings(Struct, frozen=True):
@@ -26,6 +27,12 @@ class PoolSettings(Struct, frozen=True):
         session_ttl_s: of sessions whose opener names none.
         max_sessions: bounds those that are open.
         max_snapshot_bytes: of one session; a larger one is not kept, so that the session cannot move.
+        affinity: of sessions whose opener names none.
+        health_check_interval_s: how often an idle worker is checked, and the pool's health is told.
+        scale_up_after_s: age of the oldest waiting request from which the pool grows, where it may.
+        scale_down_after_s: for how long a worker was not needed when the pool shrinks by it.
+        scale_cooldown_s: between two changes of size.
+        drain_timeout_s: how long a worker that is to go keeps its requests and sessions.
     """
 
     name: str
@@ -39,6 +46,12 @@ class PoolSettings(Struct, frozen=True):
     session_ttl_s: float = 3600.0
     max_sessions: int = 10_000
     max_snapshot_bytes: int = 64 * 1024 * 1024
+    affinity: int = STRICT
+    health_check_interval_s: float = 30.0
+    scale_up_after_s: float = 0.5
+    scale_down_after_s: float = 60.0
+    scale_cooldown_s: float = 1.0
+    drain_timeout_s: float = 30.0
 
 
 class ClientSettings(Struct, frozen=True):

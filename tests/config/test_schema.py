@@ -31,7 +31,14 @@ from maitred.config.schema import keys_of
 from maitred.config.toml_text import inline
 
 HERE = Hardware(cpus=4, gpus=1)
-TYPES: dict[str, Any] = {"object": dict, "string": str, "number": (int, float), "integer": int, "boolean": bool}
+TYPES: dict[str, Any] = {
+    "object": dict,
+    "string": str,
+    "number": (int, float),
+    "integer": int,
+    "boolean": bool,
+    "array": list,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +58,9 @@ def _valid(schema: dict[str, Any], value: Any) -> bool:
         "anyOf": lambda options: any(_valid(option, value) for option in options),
         "enum": lambda words: value in words,
         "pattern": lambda pattern: not isinstance(value, str) or re.search(pattern, value) is not None,
-        "minLength": lambda least: len(value) >= least,
+        "maxItems": lambda most: not isinstance(value, list) or len(value) <= most,
+        "items": lambda inner: not isinstance(value, list) or all(_valid(inner, item) for item in value),
+        "minLength": lambda least: not isinstance(value, str) or len(value) >= least,
         "maxLength": lambda most: not isinstance(value, str) or len(value) <= most,
         "minimum": lambda least: not isinstance(value, int | float) or value >= least,
         "maximum": lambda most: not isinstance(value, int | float) or value <= most,

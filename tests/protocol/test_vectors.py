@@ -75,6 +75,8 @@ def meaning(value: Any) -> Any:
             return {key: meaning(item) for key, item in structs.asdict(value).items() if item is not None}
         case messages.CommandInfo():
             return structs.asdict(value)
+        case messages.WorkerState():
+            return {key: meaning(item) for key, item in structs.asdict(value).items()}
         case bytes():
             return {"$bytes": write_frame(value)}
         case datetime.datetime():
@@ -121,6 +123,8 @@ def message_of(vector: dict[str, Any]) -> messages.Message:
         fields["commands"] = [messages.CommandInfo(**command) for command in fields["commands"]]
     if "certificate" in fields:
         fields["certificate"] = messages.Certificate(**fields["certificate"])
+    if vector["type"] == "Report":
+        fields["workers"] = [messages.WorkerState(**worker) for worker in fields["workers"]]
     return getattr(messages, vector["type"])(**fields)
 
 
