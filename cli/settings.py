@@ -5,6 +5,7 @@ from __future__ import annotations
 from maitred.broker.core.settings import ClientSettings, PoolSettings
 from maitred.broker.settings import BrokerSettings
 from maitred.config import Config, import_path
+from maitred.protocol.messages import AFFINITIES
 from maitred.worker.agent_settings import AgentSettings
 
 __all__ = ["of_agent", "of_broker"]
@@ -29,6 +30,7 @@ def of_broker(config: Config, log_level: str, log_format: str, *, parent: int | 
                 pool.session_ttl_s,
                 pool.max_sessions,
                 pool.max_snapshot_bytes,
+                AFFINITIES[pool.affinity],
             )
             for name, pool in config.pools.items()
         ],

@@ -225,6 +225,16 @@ class PoolConfig(Struct, frozen=True):
             "How long a session whose caller says nothing of it lives on after its last reply.",
         ),
     ]
+    affinity: Annotated[
+        Literal["strict", "fail_fast", "prefer"],
+        Key(
+            "affinity",
+            Choice(("strict", "fail_fast", "prefer")),
+            "strict",
+            "What a session's request does while the worker that has the session is busy: wait for it, be refused, or run "
+            "elsewhere, without the session's state. Callers may say otherwise.",
+        ),
+    ]
     max_sessions: Annotated[
         int,
         Key(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from msgspec import Struct
 
 from maitred.protocol import limits
+from maitred.protocol.messages import STRICT
 
 
 class PoolSettings(Struct, frozen=True):
@@ -26,6 +27,7 @@ class PoolSettings(Struct, frozen=True):
         session_ttl_s: of sessions whose opener names none.
         max_sessions: bounds those that are open.
         max_snapshot_bytes: of one session; a larger one is not kept, so that the session cannot move.
+        affinity: of sessions whose opener names none.
     """
 
     name: str
@@ -39,6 +41,7 @@ class PoolSettings(Struct, frozen=True):
     session_ttl_s: float = 3600.0
     max_sessions: int = 10_000
     max_snapshot_bytes: int = 64 * 1024 * 1024
+    affinity: int = STRICT
 
 
 class ClientSettings(Struct, frozen=True):
