@@ -272,7 +272,7 @@ class AsyncLink:
         while self.connection.welcome is None:
             self._check()
             if not await self._move(until):
-                text = f"no broker answered at {self.endpoint} within {until - started:.4g} s"
+                text = f"no broker answered at {self.endpoint} within {until - started:.2g} s"
                 raise Unavailable(text, reason="no_broker", address=self.endpoint)
         self._check()
 

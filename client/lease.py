@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any, TypeAlias, cast
+from typing import Any, NamedTuple, TypeAlias, cast
 
 from maitred.client.errors import DeadlineExceeded, MaitredError, SessionLost, SessionNotFound, SessionPoolMismatch
 from maitred.client.opening import Wanted
@@ -18,7 +18,7 @@ from maitred.protocol.body import decode_body
 from maitred.protocol.client import Failed, PartArrived, Replied
 from maitred.protocol.client_events import SessionEndedEvent, SessionMovedEvent
 
-__all__ = ["Lease", "OnLost", "SessionEvent"]
+__all__ = ["Lease", "Move", "OnLost", "SessionEvent"]
 
 SessionEvent: TypeAlias = Replied | Failed | SessionEndedEvent | SessionMovedEvent
 
@@ -26,6 +26,21 @@ OnLost: TypeAlias = Callable[[MaitredError], object]
 """Takes the error that the session's next call would raise."""
 
 _log = logging.getLogger(__name__)
+
+
+class Move(NamedTuple):
+    """What became of a session's state when its owner was gone.
+
+    Attributes:
+        epoch: of the new owner, counted from 1.
+        answered: requests of the session that had been answered.
+        kept: of these, those that had been when the snapshot was taken that the new owner was given. What the later ones
+            changed is lost; with a snapshot after each request, as by default, none is missing that changed anything.
+    """
+
+    epoch: int
+    answered: int
+    kept: int
 
 
 class Lease:
@@ -40,6 +55,7 @@ class Lease:
         key: the session's 128-bit id.
         pool, metadata, ttl, epoch: as told by the broker; the first three as asked for until then.
         moved: whether it has had another owner since it was joined.
+        last_move: what its new owner was given, as far as that was heard of.
         elsewhere: whether the last reply came from a worker that is not its owner (affinity "prefer").
         closed: whether it was closed here.
         lost: why it has ended, where it was not closed here.
@@ -57,6 +73,7 @@ class Lease:
         self.ttl = None if opening is None else opening.ttl
         self.epoch = 0
         self.moved = False
+        self.last_move: Move | None = None
         self.elsewhere = False
         self.closed = False
         self.lost: MaitredError | None = None
@@ -80,6 +97,7 @@ class Lease:
             case Replied():
                 self._told(event)
             case SessionMovedEvent():
+                self.last_move = Move(event.epoch, event.answered, event.kept)
                 self._owned_by(event.epoch)
             case SessionEndedEvent():
                 self._end(event.error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from maitred.client.errors import MaitredError
-from maitred.client.lease import Lease
+from maitred.client.lease import Lease, Move
 from maitred.client.opening import key_of
 
 __all__ = ["Leased", "session_key"]
@@ -54,6 +54,11 @@ class Leased:
     def moved(self) -> bool:
         """Whether another worker owns it now than when it was opened or attached to: it has its last snapshot."""
         return self._lease.moved
+
+    @property
+    def last_move(self) -> Move | None:
+        """What its new owner was given, where it moved: how many of the answered requests its state still knows of."""
+        return self._lease.last_move
 
     @property
     def elsewhere(self) -> bool:

@@ -97,7 +97,7 @@ class Link:
             if self.exchange.refused is not None:
                 raise self.exchange.refused
             if not self.wait(now + patience):
-                text = f"no broker answered at {self.endpoint} within {patience:.4g} s"
+                text = f"no broker answered at {self.endpoint} within {patience:.2g} s"
                 raise Unavailable(text, reason="no_broker", address=self.endpoint)
             self.check_open()
 

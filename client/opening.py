@@ -30,7 +30,7 @@ class Opening:
     """
 
     def __init__(
-        self, pool: str | None, ttl: float | None, affinity: Affinity, metadata: Mapping[str, Any] | None
+        self, pool: str | None, ttl: float | None, affinity: Affinity | None, metadata: Mapping[str, Any] | None
     ) -> None:
         if not isinstance(pool, str) or not 0 < len(pool) <= limits.MAX_NAME_CHARS:
             text = (
@@ -42,7 +42,7 @@ class Opening:
         created_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
         self.pool = pool
         self.ttl = ttl
-        self.affinity = affinity_number(affinity)
+        self.affinity = None if affinity is None else affinity_number(affinity)
         self.metadata: dict[str, Any] = {"created_at": created_at, "pool": pool, **(metadata or {})}
         self.body = encode_body(self.metadata)
         if len(self.body) > 1:
@@ -82,7 +82,7 @@ class Wanted:
         self.opening: Opening | None = None
         if id is None:
             self.key = os.urandom(16)
-            self.opening = Opening(pool, ttl, affinity or "strict", metadata)
+            self.opening = Opening(pool, ttl, affinity, metadata)
             return
         self.key = key_of(id)
         if ttl is not None or metadata is not None or affinity is not None:

@@ -268,8 +268,9 @@ class Client(Operating):
             pool: the pool's name; of one that is attached to it need not be said.
             ttl: seconds that it lives on after its last reply; None takes the pool's.
             metadata: a few small fields of yours, for the worker, for tables, and for whoever attaches.
-            affinity: what a call does where the session's worker is busy. "strict" (the default): waits. "fail_fast":
-                raises `PoolSaturated`. "prefer": goes to another worker, without the session's state.
+            affinity: what a call does where the session's worker is busy. "strict": waits. "fail_fast":
+                raises `PoolSaturated`. "prefer": goes to another worker, without the session's state. None: what the
+                pool's configuration says, "strict" where it says nothing.
             keep_alive: renew it in the background until it is closed, left, or the client is.
             on_lost: called once, in the background thread, if it ends and was not closed here: with the error that its
                 next call would raise. Must not block.

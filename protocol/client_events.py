@@ -77,10 +77,15 @@ class SessionEndedEvent(Struct, frozen=True):
 
 
 class SessionMovedEvent(Struct, frozen=True):
-    """A joined session has another owner. `epoch` counts them; `id` is of the request that joined it."""
+    """A joined session has another owner. `epoch` counts them; `id` is of the request that joined it.
+
+    `answered` of its requests had been, `kept` of these when the snapshot was taken that the new owner was given.
+    """
 
     id: int
     epoch: int
+    answered: int = 0
+    kept: int = 0
 
 
 Event = Welcomed | PartArrived | Replied | Failed | PressureChanged | SessionEndedEvent | SessionMovedEvent

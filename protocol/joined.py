@@ -60,7 +60,7 @@ class Joined:
     def moved(self, message: messages.SessionMoved) -> list[SessionMovedEvent]:
         """The same."""
         found = self._requests.get(message.session, ())
-        return [SessionMovedEvent(request_id, message.epoch) for request_id in found]
+        return [SessionMovedEvent(it, message.epoch, message.answered, message.kept) for it in found]
 
 
 def _ending(message: messages.SessionEnded, details: dict[str, Any]) -> MaitredError:

@@ -159,15 +159,15 @@ class Operate(Message, frozen=True, tag=16):
 class Open(Message, frozen=True, tag=17):
     """Open a session of this id, which the client drew; the body is one frame, a map of the caller's own fields.
 
-    `ttl` counts in seconds from the last reply; None: the pool's. Answered by REPLY, a map as the rows of the table
-    "sessions", once an owner is found, or by ERROR.
+    `ttl` counts in seconds from the last reply; None: the pool's, as of `affinity`. Answered by REPLY, a map as the rows of
+    the table "sessions", once an owner is found, or by ERROR.
     """
 
     id: RequestId
     session: Id128
     pool: Name
     ttl: Seconds | None = None
-    affinity: Affinity = STRICT
+    affinity: Affinity | None = None
 
 
 class Session(Message, frozen=True, tag=18):
@@ -257,10 +257,15 @@ class SessionEnded(Message, frozen=True, tag=26):
 
 
 class SessionMoved(Message, frozen=True, tag=27):
-    """A session has another owner, which was given its last snapshot; `epoch` counts them."""
+    """A session has another owner, which was given its last snapshot; `epoch` counts them.
+
+    `answered` of its requests had been, `kept` of these when the snapshot was taken: what those after it changed is lost.
+    """
 
     session: Id128
     epoch: Count
+    answered: Count = 0
+    kept: Count = 0
 
 
 # --- worker to broker --------------------------------------------------------------------------------------------

@@ -68,6 +68,7 @@ class Owners:
         state = self._state
         session.worker = owner
         session.epoch += 1
+        session.served_before = session.served
         owner.sessions[session.id] = session
         restore = session.snapshot is not None
         order = messages.SessionOpen(
@@ -78,7 +79,7 @@ class Owners:
         state.note(event, pool=owner.pool.name, session=session.name, worker=owner.id.hex(), epoch=session.epoch)
         if session.epoch > 1:
             for peer in session.listeners:
-                state.send(peer, messages.SessionMoved(session.id, session.epoch))
+                state.send(peer, messages.SessionMoved(session.id, session.epoch, session.served, session.kept))
         self.housed(session, now)
 
     def housed(self, session: Session, now: float) -> None:
@@ -113,6 +114,7 @@ class Owners:
             session.snapshot, session.snapshot_size = None, 0
         else:
             session.snapshot, session.snapshot_size = body, size
+            session.kept = session.served_before + message.served
 
     # --- the end of an owner ---
 

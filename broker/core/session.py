@@ -34,6 +34,7 @@ class Session:
         "epoch",
         "expires_at",
         "id",
+        "kept",
         "lines",
         "listeners",
         "look_at",
@@ -41,6 +42,7 @@ class Session:
         "opened_at",
         "pool",
         "served",
+        "served_before",
         "snapshot",
         "snapshot_size",
         "supposed",
@@ -63,6 +65,8 @@ class Session:
         self.supposed = False
         self.closing = ""  # why its owner is to be told that it has ended, once what runs for it has ended
         self.served = 0
+        self.served_before = 0  # by earlier owners
+        self.kept = 0  # of those served, as many when the snapshot was taken
         self.current: Request | None = None
         """The request whose turn it is: in its owner's queue, with its owner, or abandoned there and still running."""
         self.lines: Line | None = None

@@ -56,7 +56,7 @@ class Sessions:
             return
         ttl_s = pool.settings.session_ttl_s if message.ttl is None else message.ttl
         session = Session(message.session, client.id, pool, ttl_s, now)
-        session.affinity = message.affinity
+        session.affinity = pool.settings.affinity if message.affinity is None else message.affinity
         session.metadata = body[0]
         session.askers.append((client.peer, message.id))
         self._enter(session, now + ttl_s)

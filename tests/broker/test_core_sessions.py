@@ -157,6 +157,18 @@ def test_who_came_first_is_served_first_whether_of_a_session_or_not() -> None:
     assert served == [1, 2, 3, 4, 5, 6, 7]
 
 
+def test_who_says_nothing_of_affinity_gets_the_pool_s() -> None:
+    house = House(affinity=m.FAIL_FAST)
+    assert house.open()["affinity"] == "fail_fast"
+    assert house.open(id128(51), 1001, affinity=m.STRICT)["affinity"] == "strict"
+    (opened, *_) = [one for orders in house.orders().values() for one in orders if one.session == SESSION]
+    assert opened.affinity == m.FAIL_FAST
+    for n in (1, 2):
+        house.bench.tell(house.client, sticky(n), b"")
+    (refused,) = house.said()
+    assert (refused.id, refused.code) == (2, "resource_exhausted")
+
+
 @pytest.mark.parametrize("override", [False, True])
 def test_fail_fast_is_refused_where_the_owner_is_busy(override: bool) -> None:
     house = House()
@@ -273,7 +285,11 @@ def test_with_a_snapshot_it_moves_and_says_so() -> None:
     house = House(workers=3)
     house.open()
     owner = house.owner()
-    house.bench.tell(house.workers[owner], m.Snapshot(SESSION, 1, 3), b"state", b"buffer")
+    house.bench.tell(house.client, sticky(9), b"")
+    house.answer(owner, 9)
+    house.bench.tell(house.workers[owner], m.Snapshot(SESSION, 1, 1), b"state", b"buffer")
+    house.bench.tell(house.client, sticky(8), b"")
+    house.answer(owner, 8)
     for n, command in ((1, "echo"), (2, "safe"), (3, "echo")):
         house.bench.tell(house.client, sticky(n, command=command), b"")
     house.orders()
@@ -284,7 +300,7 @@ def test_with_a_snapshot_it_moves_and_says_so() -> None:
     assert [type(one) for one in found] == [m.SessionOpen, m.Dispatch]
     assert (found[0].epoch, found[0].restore, found[1].id) == (2, True, 2)
     said = house.said()
-    assert m.SessionMoved(SESSION, 2) in said
+    assert m.SessionMoved(SESSION, 2, answered=2, kept=1) in said
     (lost,) = [one for one in said if isinstance(one, m.Error)]
     assert (lost.id, lost.code) == (1, "worker_lost")
     house.answer(heir, 2, 3)

@@ -104,11 +104,13 @@ class ScriptedBroker:
             while self._to_tell:
                 message = self._to_tell.popleft()
                 for peer in self._known:
-                    router.send_multipart([peer, *message])
+                    with contextlib.suppress(zmq.ZMQError):
+                        router.send_multipart([peer, *message])
             if router.poll(5):
                 peer, *received = router.recv_multipart()
                 for answer in self._heard(peer, received):
-                    router.send_multipart([peer, *answer])
+                    with contextlib.suppress(zmq.ZMQError):  # who asked is gone already
+                        router.send_multipart([peer, *answer])
         router.close(linger=0)
 
     def _heard(self, peer: bytes, received: list[bytes]) -> Iterable[frames.Frames]:

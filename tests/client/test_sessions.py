@@ -438,9 +438,11 @@ def test_nobody_is_waited_for_after_the_end() -> None:
 def test_its_epoch_follows_its_owners(client: Client, broker: ScriptedBroker, house: House) -> None:
     with client.session("neural") as session:
         assert not session.moved
-        broker.tell(m.SessionMoved(bytes.fromhex(session.id), 2))
+        assert session.last_move is None
+        broker.tell(m.SessionMoved(bytes.fromhex(session.id), 2, answered=7, kept=6))
         broker.wait(lambda: session.epoch == 2)
         assert session.moved
+        assert session.last_move == (2, 7, 6)
         house.rows[bytes.fromhex(session.id)]["epoch"] = 3
         session.execute("echo")
         assert session.epoch == 3
