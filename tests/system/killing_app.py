@@ -6,6 +6,7 @@ import ctypes
 import importlib
 import os
 import time
+from collections.abc import Iterator
 
 from maitred.worker import Service
 
@@ -41,6 +42,13 @@ def pid() -> int:
 def nap(seconds: float) -> float:
     time.sleep(seconds)
     return seconds
+
+
+@service.command
+def begin(seconds: float) -> Iterator[int]:
+    """Say who has begun it, then take long: what is busy in the broker's table need not have begun in the worker."""
+    yield os.getpid()
+    time.sleep(seconds)
 
 
 @service.command
