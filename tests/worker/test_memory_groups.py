@@ -201,12 +201,15 @@ def unified() -> Iterator[Path]:
     try:
         own = own_group("cgroup2")
         base = own / f"maitred-test-{secrets.token_hex(4)}"
+        handed_down = set((own / "cgroup.subtree_control").read_text().split())
         base.mkdir()
     except (Unavailable, OSError) as error:
         pytest.skip(f"no group of version 2 can be made: {error}")
     yield base
     for group in sorted(base.glob("**/"), reverse=True):
         until(lambda group=group: remove(group))
+    for name in set((own / "cgroup.subtree_control").read_text().split()) - handed_down:
+        (own / "cgroup.subtree_control").write_text(f"-{name}")
 
 
 def remove(group: Path) -> bool:
@@ -216,18 +219,16 @@ def remove(group: Path) -> bool:
 
 
 @pytest.fixture
-def controller(unified: Path, request: pytest.FixtureRequest) -> str:
+def controller(unified: Path) -> str:
     """One that is at hand in a group of the test's, so that it is not the memory controller's name that is tested."""
     root = unified.parent
     found = (root / "cgroup.controllers").read_text().split()
     if not found:
         pytest.skip("version 2 has no controller at all here")
-    if found[0] not in (root / "cgroup.subtree_control").read_text().split():
-        try:
-            (root / "cgroup.subtree_control").write_text(f"+{found[0]}")
-        except OSError as error:
-            pytest.skip(f"{root} cannot hand down its controllers: {error}")
-        request.addfinalizer(lambda: (root / "cgroup.subtree_control").write_text(f"-{found[0]}"))
+    try:
+        (root / "cgroup.subtree_control").write_text(f"+{found[0]}")
+    except OSError as error:
+        pytest.skip(f"{root} cannot hand down its controllers: {error}")
     return found[0]
 
 
