@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from hungry import MIB, hungry, until
 
-from maitred.worker.memory import MODE_VARIABLE, keeper
+from maitred.worker.memory import MODE_VARIABLE, Usage, keeper
 from maitred.worker.memory.polling import PollingKeeper
 from maitred.worker.memory.tree import Tree
+from maitred.worker.memory.usage import judge
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")]
 
@@ -43,6 +44,14 @@ def test_a_grandchild_counts() -> None:
         before = watch.look().rss
         one.do("child 64")
         assert until(lambda: watch.look().rss - before > 60 * MIB)
+
+
+def test_who_lost_a_process_to_the_kernel_is_over_both_limits_whatever_is_left() -> None:
+    assert judge(1, 99, 100, oom_killed=True) == Usage(1, 99, 100, True, True, True)
+    assert judge(89, 89, 100) == Usage(89, 89, 100)
+    assert judge(90, 90, 100) == Usage(90, 90, 100, over_soft=True)
+    assert judge(100, 100, 100) == Usage(100, 100, 100, over_soft=True, over_hard=True)
+    assert judge(100, 100, None) == Usage(100, 100)
 
 
 def test_the_soft_limit_comes_before_the_hard_one() -> None:

@@ -132,9 +132,9 @@ class Nvml:
 
         Empty where nothing was sampled, or where it is not told, as of slices.
         """
-        last = self._seen_at.get(uuid, 0)
+        since = self._seen_at.get(uuid, 0)
         try:
-            samples = self._nvml.nvmlDeviceGetProcessUtilization(self._handles[uuid], last)
+            samples = self._nvml.nvmlDeviceGetProcessUtilization(self._handles[uuid], since)
         except self._refusals:
             return {}
         newest = sorted(
@@ -142,7 +142,7 @@ class Nvml:
         )
         if newest:
             self._seen_at[uuid] = newest[-1][0]
-        return {pid: min(1.0, percent / 100) for at, pid, percent in newest if at > last}
+        return {pid: min(1.0, percent / 100) for _, pid, percent in newest}
 
     def close(self) -> None:
         """Let go of the driver."""
