@@ -40,13 +40,17 @@ HERE = [
 
 @pytest.fixture(params=HERE)
 def kept(request: pytest.FixtureRequest) -> Iterator[GroupKeeper]:
-    one = GroupKeeper(100 * MIB, "tests: Ω", request.param)
-    home = one.hierarchy.base().glob("maitred-pool-tests___-*")
-    assert any(home)
+    mark = secrets.token_hex(4)  # the same tests may run beside these
+    one = GroupKeeper(100 * MIB, f"tests: Ω {mark}", request.param)
+    (home,) = one.hierarchy.base().glob(f"maitred-pool-tests____{mark}-*")
     yield one
     one.close()
     one.close()
-    assert not any(one.hierarchy.base().glob("maitred-pool-tests___-*"))
+    assert not home.exists()
+
+
+def groups(kept: GroupKeeper, pid: int) -> list[Path]:
+    return list(kept.hierarchy.base().glob(f"maitred-pool-*/worker-{pid}-*"))
 
 
 # --- real groups ---
@@ -100,7 +104,7 @@ def test_children_that_were_born_before_move_along(kept: GroupKeeper) -> None:
         one.do("child 1")
         one.do("child 1")
         watch = kept.adopt(one.pid)
-        group = next(kept.hierarchy.base().glob(f"maitred-pool-tests*/worker-{one.pid}-*"))
+        (group,) = groups(kept, one.pid)
         assert len((group / "cgroup.procs").read_text().split()) == 3
         assert watch.kill()
 
@@ -123,7 +127,7 @@ def test_closing_ends_whom_a_dead_worker_left_behind(kept: GroupKeeper) -> None:
         watch.close()
         assert until(lambda: is_gone(stray))
         kept.adopt(one.pid).close()
-        assert not any(kept.hierarchy.base().glob(f"maitred-pool-tests*/worker-{one.pid}-*"))
+        assert not groups(kept, one.pid)
 
 
 def test_a_worker_that_is_gone_already_is_no_error(kept: GroupKeeper) -> None:
@@ -150,7 +154,7 @@ import subprocess, sys, time
 from maitred.worker.memory.groups import GroupKeeper
 from maitred.worker.memory import cgroup1, cgroup2
 hierarchy = {"cgroup1": cgroup1.Cgroup1, "cgroup2": cgroup2.Cgroup2}[sys.argv[1]]()
-keeper = GroupKeeper(1 << 27, "dead-agent", hierarchy)
+keeper = GroupKeeper(1 << 27, "dead-agent-" + sys.argv[2], hierarchy)
 child = subprocess.Popen(["sleep", "600"], start_new_session=True)
 keeper.adopt(child.pid)
 print(child.pid, flush=True)
@@ -160,7 +164,8 @@ time.sleep(600)
 
 @pytest.mark.parametrize("hierarchy", HERE)
 def test_what_a_killed_agent_left_behind_is_removed_and_a_living_one_is_left_alone(hierarchy: Hierarchy) -> None:
-    orders = [sys.executable, "-c", AGENT, hierarchy.mode]
+    mark = secrets.token_hex(4)
+    orders = [sys.executable, "-c", AGENT, hierarchy.mode, mark]
     with subprocess.Popen(orders, stdout=subprocess.PIPE) as agent:
         assert agent.stdout is not None
         orphan = int(agent.stdout.readline())
@@ -170,15 +175,12 @@ def test_what_a_killed_agent_left_behind_is_removed_and_a_living_one_is_left_alo
             agent.kill()
             agent.wait()
             assert not is_gone(orphan)
-            until(lambda: GroupKeeper(MIB, "next", hierarchy).close() or not left(hierarchy))
+            left = f"maitred-pool-dead-agent-{mark}-*"
+            assert until(lambda: GroupKeeper(MIB, "next", hierarchy).close() or not any(hierarchy.base().glob(left)))
             assert until(lambda: is_gone(orphan))
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(orphan, 9)
-
-
-def left(hierarchy: Hierarchy) -> list[Path]:
-    return list(hierarchy.base().glob("maitred-pool-dead-agent-*"))
 
 
 def test_the_best_mode_is_chosen_and_says_why_not_a_better_one() -> None:
@@ -207,6 +209,8 @@ def unified() -> Iterator[Path]:
         pytest.skip(f"no group of version 2 can be made: {error}")
     yield base
     for group in sorted(base.glob("**/"), reverse=True):
+        with contextlib.suppress(OSError):
+            Cgroup2().kill(group)
         until(lambda group=group: remove(group))
     for name in set((own / "cgroup.subtree_control").read_text().split()) - handed_down:
         (own / "cgroup.subtree_control").write_text(f"-{name}")
