@@ -28,6 +28,7 @@ PREAMBLE = """
 import json, os, sys, time
 from maitred.worker.gpus import GpuError, describe, environment, finding, find, found, namespaces
 namespaces.are_ours = lambda: True  # also where these tests run in a container
+found.CALL_LIMIT_S = finding.INIT_LIMIT_S = 40.0  # on a machine with more to do
 ANSWERS = []
 """
 
@@ -213,15 +214,15 @@ def test_a_library_that_does_not_start_is_given_up(look: Look) -> None:
 def test_one_that_stops_answering_is_left_alone_for_a_while(look: Look) -> None:
     script = """
 now = [100.0]
-found.CALL_LIMIT_S = 0.2
 gpus = find("auto")
 gpus._clock = lambda: now[0]
 uuid = gpus.devices[0].uuid
 ANSWERS.append(gpus.free(uuid))
 os.environ["FAKE_NVML_HANG"] = "1"
+found.CALL_LIMIT_S = 0.2
 ANSWERS += [gpus.free(uuid), gpus.words]
-started = time.monotonic()
-ANSWERS += [gpus.usage(), gpus.place(None, {}), gpus.place(1, {}), time.monotonic() - started < 0.15]
+found.CALL_LIMIT_S = 40.0           # whoever waited now would outlast the test
+ANSWERS += [gpus.usage(), gpus.place(None, {}), gpus.place(1, {})]
 now[0] += 61
 ANSWERS += [gpus.free(uuid)]        # still hangs: nobody else is sent after it
 os.unsetenv("FAKE_NVML_HANG")
@@ -232,8 +233,8 @@ now[0] += 61
 ANSWERS += [gpus.free(uuid), gpus.words]
 gpus.close()
 """
-    before, hanging, words, usage, turn, fit, at_once, still, alone, after, later = look(script, gpus="p", free="7")
-    assert (before, hanging, usage, turn, fit, at_once) == (7 * GIB, 0, {}, "GPU-00000000-aaaa", None, True)
+    before, hanging, words, usage, turn, fit, still, alone, after, later = look(script, gpus="p", free="7")
+    assert (before, hanging, usage, turn, fit) == (7 * GIB, 0, {}, "GPU-00000000-aaaa", None)
     assert words.endswith("driver 550.54; NVML has not answered within 0.2 s and is left alone for 60 s")
     assert (still, alone, after) == (0, 0, 7 * GIB)
     assert later.endswith("driver 550.54")

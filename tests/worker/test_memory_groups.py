@@ -195,6 +195,22 @@ def test_the_best_mode_is_chosen_and_says_why_not_a_better_one() -> None:
     kept.close()
 
 
+UNPRIVILEGED = """
+import os
+from maitred.worker.memory import keeper
+os.setuid(65534)
+kept = keeper(1 << 40, "pool")
+print(kept.mode, kept.adopt(os.getpid()).look().over_soft, kept.why)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_who_may_not_make_groups_polls() -> None:
+    told = subprocess.run([sys.executable, "-c", UNPRIVILEGED], capture_output=True, text=True, check=True).stdout
+    assert told.startswith("polling False cgroup2: ")
+    assert "; cgroup1: " in told
+
+
 # --- the unified hierarchy without the memory controller: its rules, and its way to kill, are the same ---
 
 
