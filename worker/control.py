@@ -137,6 +137,7 @@ class Control:
         """Interrupt what does not stop; returns the milliseconds until that is due again."""
         now = time.monotonic()
         self._stopping.tick(now)
+        self._stopping.look_after_hooks()
         due = self._stopping.next_deadline()
         return WAIT_MS if due == math.inf else max(0, int((due - now) * 1000) + 1)
 
