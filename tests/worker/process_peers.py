@@ -18,7 +18,7 @@ from maitred.worker import process
 from maitred.worker.options import Inherited, WorkerOptions
 from maitred.worker.started_page import StartedPage
 
-__all__ = ["PATIENCE_S", "WorkerProcess", "a_process", "eventually"]
+__all__ = ["APP", "PATIENCE_S", "WorkerProcess", "a_process", "eventually", "socket_of"]
 
 APP = Path(__file__).with_name("process_app.py")
 PATIENCE_S = 30.0
@@ -33,12 +33,8 @@ class WorkerProcess:
         gate: the writing end of its gate, where it has one; the test closes it.
     """
 
-    def __init__(self, folder: Path, service: str, *, gated: bool, **options: Any) -> None:
+    def __init__(self, folder: Path, router: zmq.Socket[bytes], service: str, *, gated: bool, **options: Any) -> None:
         self._notes = folder / "notes"
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        router = self._context.socket(zmq.ROUTER)
-        endpoint = f"ipc://{folder}/broker"
-        router.bind(endpoint)
         self.broker = Broker(router)
         self.page = StartedPage(MAX_SLOTS)
         self._output, of_child = os.pipe()
@@ -49,8 +45,8 @@ class WorkerProcess:
             given.append(gate_of_child)
             options["gate"] = Inherited(gate_of_child)
         told = WorkerOptions(
-            "general", f"{APP}:{service}", (), endpoint, os.urandom(16), started=self.page, output=Inherited(of_child),
-            **options,
+            "general", f"{APP}:{service}", (), endpoint_in(folder), os.urandom(16),
+            started=self.page, output=Inherited(of_child), **options,
         )  # fmt: skip
         self._process = multiprocessing.get_context("spawn").Process(target=process.main, args=(told,))
         os.environ["PROCESS_APP_NOTES"] = str(self._notes)
@@ -84,17 +80,34 @@ class WorkerProcess:
             os.close(self.gate)
         os.close(self._output)
         self.page.close()
-        self._context.destroy(linger=0)
+
+
+def endpoint_in(folder: Path) -> str:
+    """Where the broker is."""
+    return f"ipc://{folder}/broker"
+
+
+@contextmanager
+def socket_of(folder: Path) -> Iterator[zmq.Socket[bytes]]:
+    """The broker's."""
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    router = context.socket(zmq.ROUTER)
+    try:
+        router.bind(endpoint_in(folder))
+        yield router
+    finally:
+        context.destroy(linger=0)
 
 
 @contextmanager
 def a_process(folder: Path, service: str = "plain", *, gated: bool = False, **options: Any) -> Iterator[WorkerProcess]:
     """One that runs a service of `process_app`, with these options besides."""
-    worker = WorkerProcess(folder, service, gated=gated, **options)
-    try:
-        yield worker
-    finally:
-        worker.close()
+    with socket_of(folder) as router:
+        worker = WorkerProcess(folder, router, service, gated=gated, **options)
+        try:
+            yield worker
+        finally:
+            worker.close()
 
 
 def eventually(condition: Callable[[], object]) -> None:

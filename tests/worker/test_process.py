@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from process_peers import WorkerProcess, a_process, eventually
+from process_peers import APP, WorkerProcess, a_process, eventually, socket_of
+from worker_peers import Broker
 
+from maitred.protocol import messages
 from maitred.worker.process import EXIT_LOAD
 
 pytestmark = pytest.mark.slow
@@ -197,3 +201,36 @@ def test_an_error_of_maitred_in_a_startup_is_no_refusal_by_the_broker(tmp_path: 
     with a_process(tmp_path, "refusing") as worker:
         assert worker.ends_with() == EXIT_LOAD
         assert "no broker for the startup's own call" in worker.output().splitlines()[-1]
+
+
+def test_one_from_outside_has_no_agent_and_obeys_the_broker_all_the_same(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "maitred.worker", "--pool", "general", "--connect", f"ipc://{tmp_path}/broker"]
+    command += ["--concurrency", "2", "--prefetch", "3", "--gc-threshold", "0", "--out-of-band", "64KiB"]
+    with socket_of(tmp_path) as router:
+        environment = {**os.environ, "PROCESS_APP_NOTES": str(tmp_path / "notes")}
+        worker = subprocess.Popen([*command, f"{APP}:plain"], env=environment, cwd=tmp_path)
+        try:
+            broker = Broker(router)
+            broker.meet()
+            assert broker.register is not None
+            assert (broker.register.slots, broker.register.prefetch) == (2, 3)
+            broker.check(1)
+            assert broker.checked() == messages.Checked(1, "")
+            broker.dismiss(over_control=False)
+            assert worker.wait(30) == 0
+        finally:
+            worker.kill()
+            worker.wait()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(["--concurrency", "0"], "from 1 to 1024"), (["--prefetch", "many"], "from 0"), (["--out-of-band", "1"], "1KiB")],
+    ids=str,
+)
+def test_what_it_cannot_take_is_refused_in_the_words_of_the_configuration(words: list[str], said: str) -> None:
+    command = [sys.executable, "-m", "maitred.worker", "--pool", "general", *words, "app:service"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert f"argument {words[0]}" in done.stderr
+    assert said in done.stderr
