@@ -110,8 +110,7 @@ def test_one_that_ends_or_keeps_a_session_is_logged(case: Case, kind: str, caplo
     assert f"@service.{kind} took longer than 0.05 s" in caplog.text
 
 
-def test_one_that_is_told_to_stop_by_somebody_else_is_not_late() -> None:
-    """What it raised itself stays what it is."""
+def test_a_timeout_of_its_own_stays_what_it_is() -> None:
     service = Service()
 
     @service.session_opened
