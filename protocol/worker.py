@@ -1,7 +1,8 @@
 """A worker's half of the conversation, without I/O: its two connections, and what it still holds.
 
-    requests   REGISTER → WELCOME;  DISPATCH → PART… → REPLY or ERROR;  HEARTBEAT while idle;  LEAVE
+    requests   REGISTER → WELCOME;  DISPATCH → PART… → REPLY or ERROR;  CHECK → CHECKED;  HEARTBEAT while idle;  LEAVE
     control    ATTACH → WELCOME;  BEAT → HEARTBEAT;  CANCEL, GRANT;  RECALL → RETURNED
+    either     DISMISS → LEAVE
 
 The two are driven by two threads that share only `Held`, which `worker.running` guards. STRANGER on either means that the
 broker has lost this worker (it restarted, or the connection broke): the requests connection registers again with what it
@@ -83,6 +84,10 @@ class RequestsConnection:
     def heartbeat(self) -> frames.Frames:
         """A sign of life while nothing runs; a broker that does not know this connection says STRANGER."""
         return frames.encode(messages.Heartbeat())
+
+    def checked(self, check: messages.Check, problem: str) -> frames.Frames:
+        """The answer to CHECK; `problem` is empty where this worker is well."""
+        return frames.encode(messages.Checked(check.number, problem))
 
     def leave(self) -> frames.Frames:
         """All that was begun is answered, and nothing more will be."""

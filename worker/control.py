@@ -1,5 +1,5 @@
 """A worker's second connection, on a thread of its own: heartbeats out, cancels and grants in. It keeps the time of what
-was told to stop, too.
+was told to stop, too, and of hooks.
 
 It runs while the main thread is in a function, as far as Python code goes; C code that keeps the interpreter stops it
 too, and then the agent vouches for the worker. It also watches the life-line.
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import signal
 import threading
 import time
 from typing import Any
@@ -28,7 +29,7 @@ from maitred.transport.sockets import dealer
 from maitred.worker.running import Running
 from maitred.worker.stopping import Stopping
 
-__all__ = ["Control"]
+__all__ = ["Control", "terminate_itself"]
 
 RETRY_S = 0.02
 """Until the next try, while the connection is not made (again)."""
@@ -136,6 +137,7 @@ class Control:
         """Interrupt what does not stop; returns the milliseconds until that is due again."""
         now = time.monotonic()
         self._stopping.tick(now)
+        self._stopping.look_after_hooks()
         due = self._stopping.next_deadline()
         return WAIT_MS if due == math.inf else max(0, int((due - now) * 1000) + 1)
 
@@ -174,7 +176,14 @@ class Control:
                 self._running.grant((order.client, order.id), order.parts)
             case messages.Recall():
                 self._give_back(order)
+            case messages.Dismiss():
+                terminate_itself()
             case messages.Stranger():  # attach again; a worker that is unknown altogether registers first, then `begin`
                 self._attached = False
             case _:
                 pass
+
+
+def terminate_itself() -> None:
+    """Do what SIGTERM does, whatever that is just now, and from any thread: the main one is woken by it."""
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)

@@ -8,7 +8,7 @@ from typing import Any
 
 from maitred.protocol.errors import MaitredError
 
-__all__ = ["describe_exception", "name_of_type"]
+__all__ = ["describe_exception", "in_one_sentence", "name_of_type"]
 
 MAX_TRACEBACK_BYTES = 16 * 1024
 """Of a longer traceback the middle is left out: it begins where the request did and ends with the error."""
@@ -38,7 +38,12 @@ def _sentence(exc: BaseException, kind: str) -> str:
     text = exc.message if isinstance(exc, MaitredError) else _text(exc)
     if isinstance(exc, SystemExit):
         text = f"the command called sys.exit({exc.code!r}); the worker goes on"
-    sentence = _clean(f"{kind}: {text}" if text else kind)
+    return in_one_sentence(f"{kind}: {text}" if text else kind)
+
+
+def in_one_sentence(text: str) -> str:
+    """Make it fit into a header."""
+    sentence = _clean(text)
     return sentence if len(sentence) <= MAX_SENTENCE_CHARS else sentence[: MAX_SENTENCE_CHARS - 1] + "…"
 
 

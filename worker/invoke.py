@@ -15,7 +15,7 @@ from typing import Any, cast
 from maitred.worker.context import Context
 from maitred.worker.failures import describe_exception
 from maitred.worker.interrupt import unguarded
-from maitred.worker.service import Command, Service, Startup
+from maitred.worker.service import Command, Service
 
 __all__ = ["Guard", "ainvoke", "astart", "describe_exception", "invoke", "start"]
 
@@ -77,7 +77,7 @@ def start(service: Service, context: Context) -> None:
     for startup in service.startups:
         if startup.is_async:
             raise RuntimeError("the service has an async startup function: run it under trio")
-        _begin(startup, context)
+        startup.call(context)
 
 
 async def astart(service: Service, context: Context) -> None:
@@ -87,13 +87,9 @@ async def astart(service: Service, context: Context) -> None:
         BaseException: whatever a function raised.
     """
     for startup in service.startups:
-        outcome = _begin(startup, context)
+        outcome = startup.call(context)
         if inspect.isawaitable(outcome):
             await outcome
-
-
-def _begin(startup: Startup, context: Context) -> Any:
-    return startup.function(context) if startup.takes_context else startup.function()
 
 
 def _with_context(command: Command, kwargs: dict[str, Any], context: Context) -> dict[str, Any]:

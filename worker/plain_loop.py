@@ -31,8 +31,9 @@ from maitred.transport.frames import Inbox, TooManyFrames, send_message
 from maitred.worker import answers
 from maitred.worker.batch import Answer, Batch
 from maitred.worker.context import Cancelled
-from maitred.worker.control import Control
+from maitred.worker.control import Control, terminate_itself
 from maitred.worker.gathering import Gathering
+from maitred.worker.health import check
 from maitred.worker.holding import Holding
 from maitred.worker.invoke import invoke
 from maitred.worker.requests import Requests, Taken
@@ -49,8 +50,8 @@ WAIT_FOR_BROKER_MS = 500
 """An answer waits for the broker to come back, in steps of this, so that SIGTERM is heard meanwhile."""
 
 
-Work = list[Taken] | tuple[messages.SessionOpen | messages.SessionClose, Sequence[Any]]
-"""Requests, or what the broker said of a session, in the order in which they came."""
+Work = list[Taken] | tuple[messages.SessionOpen | messages.SessionClose, Sequence[Any]] | messages.Check
+"""Requests, what the broker said of a session, or that it asks how this worker is, in the order in which they came."""
 
 AT_ONCE_S = 50e-6
 """A request that is begun so soon after the last one lay ready: going to sleep and being woken takes longer."""
@@ -100,7 +101,6 @@ class PlainLoop:
         """
         signal.signal(signal.SIGTERM, self._terminate)
         self._window.open()
-        self._requests.page.mark_loaded()
         self._send(self._connection.register())
         while not self._stopping:
             self._keep_what_is_due()
@@ -171,6 +171,10 @@ class PlainLoop:
             case messages.SessionOpen() | messages.SessionClose():
                 self._backlog.extend(map(self._requests.take_all, self._gathering.rest()))
                 self._backlog.append((message, body))
+            case messages.Check():
+                self._backlog.append(message)
+            case messages.Dismiss():
+                terminate_itself()
             case messages.WorkerCancel():
                 self._requests.running.cancel((message.client, message.id), message.reason)
             case messages.WorkerGrant():
@@ -208,6 +212,11 @@ class PlainLoop:
             case messages.SessionClose() as order, _:
                 self._let_go()
                 at_once(self._sessions.close(order))
+            case messages.Check():
+                self._let_go()
+                hook = self._requests.service.checks_health
+                problem = check(hook, self._requests.context_of("health_check"))
+                self._send(self._connection.checked(work, problem))
             case list():
                 self._serve(work)
 

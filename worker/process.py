@@ -1,9 +1,12 @@
 """One worker process, from its start to its end: import the adapter, load, register, serve, leave.
 
+What stands between the import and the registration is in `worker.readiness`.
+
     main(options)            under an agent, in a process forked for it
     serve(options)           everything but the ties to a parent: also `python -m maitred.worker`
 
-Exit codes: 0 told to end; 1 the adapter could not be imported or loaded; 2 the broker refused it; 113 the agent is gone.
+Exit codes: 0 told to end; 1 the adapter could not be imported, loaded or warmed up; 2 the broker refused it; 113 the agent
+is gone.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Sequence
 from importlib import metadata
 from types import FrameType
 
@@ -30,15 +34,15 @@ from maitred.transport.context import new_context
 from maitred.transport.endpoints import connect
 from maitred.transport.lifeline import die_with_parent
 from maitred.transport.sockets import dealer
-from maitred.worker.context import Context
 from maitred.worker.control import Control
-from maitred.worker.invoke import astart, start
 from maitred.worker.loading import AdapterError, extend_path, load_service
 from maitred.worker.options import WorkerOptions
 from maitred.worker.plain_loop import PlainLoop
+from maitred.worker.readiness import Readiness
 from maitred.worker.requests import Requests, check_room
 from maitred.worker.service import Service
 from maitred.worker.stopping import Stopping
+from maitred.worker.warming import Call, WarmUp, read_calls
 
 __all__ = ["EXIT_LOAD", "EXIT_REFUSED", "main", "serve"]
 
@@ -54,6 +58,7 @@ EXIT_PATIENCE_S = 2.0
 
 def main(options: WorkerOptions) -> None:
     """Be a worker of an agent. Called in the process made for it, in its main thread."""
+    os.environ.update(options.environment)
     if options.parent is not None:
         die_with_parent(options.parent)
     if options.output is not None:
@@ -83,6 +88,7 @@ def serve(options: WorkerOptions) -> int:
         extend_path(options.path)
         service = load_service(options.adapter)
         check_room(options, service)
+        calls = read_calls(service, options.warm_up)
     except AdapterError as error:
         print(error, file=sys.stderr)
         return EXIT_LOAD
@@ -91,7 +97,7 @@ def serve(options: WorkerOptions) -> int:
         return EXIT_LOAD
     context: zmq.Context[zmq.Socket[bytes]] = new_context()
     try:
-        return _serve(options, service, context)
+        return _serve(options, service, calls, context)
     finally:
         context.destroy(linger=LEAVE_LINGER_MS)
 
@@ -104,10 +110,14 @@ def _stop_loading(_number: int, _frame: FrameType | None) -> None:
     raise SystemExit(0)
 
 
-def _serve(options: WorkerOptions, service: Service, context: zmq.Context[zmq.Socket[bytes]]) -> int:
+def _serve(
+    options: WorkerOptions, service: Service, calls: Sequence[Call], context: zmq.Context[zmq.Socket[bytes]]
+) -> int:
     requests = Requests(options, service)
     token = os.urandom(16)
     lifeline = options.lifeline.take() if options.lifeline is not None else None
+    gate = options.gate.take() if options.gate is not None else None
+    readiness = Readiness(requests, WarmUp(calls, requests.context_of), gate)
     control = Control(
         context,
         options.endpoint,
@@ -124,7 +134,7 @@ def _serve(options: WorkerOptions, service: Service, context: zmq.Context[zmq.So
             prefetch=requests.prefetch, clock=clock.name(), bundles=True,
         )  # fmt: skip
         connection = RequestsConnection(register, requests.running.held)
-        return _load_and_run(options, service, context, connection, requests, control)
+        return _load_and_run(options, context, readiness, connection, requests, control)
     finally:
         control.stop()
         requests.window.close()
@@ -134,24 +144,23 @@ def _serve(options: WorkerOptions, service: Service, context: zmq.Context[zmq.So
 
 def _load_and_run(
     options: WorkerOptions,
-    service: Service,
     context: zmq.Context[zmq.Socket[bytes]],
+    readiness: Readiness,
     connection: RequestsConnection,
     requests: Requests,
     control: Control,
 ) -> int:
-    itself = Context(pool=options.pool, command="startup", worker_id=options.worker.hex())
     socket = dealer(context, linger_ms=LEAVE_LINGER_MS)
     connect(socket, options.endpoint)
     try:
-        if service.needs_trio or options.slots > 1:
-            _run_under_trio(options, service, itself, socket, connection, requests, control)
-        else:
-            start(service, itself)
+        if requests.service.needs_trio or options.slots > 1:
+            return _run_under_trio(options, readiness, socket, connection, requests, control)
+        if not readiness.reach():
+            return 0
+        try:
             PlainLoop(socket, connection, requests, control).run()
-    except MaitredError as error:
-        print(f"the broker refused this worker: {error.message}", file=sys.stderr)
-        return EXIT_REFUSED
+        except MaitredError as error:
+            return _refused(error)
     except Exception:
         traceback.print_exc()
         return EXIT_LOAD
@@ -162,18 +171,17 @@ def _load_and_run(
 
 def _run_under_trio(
     options: WorkerOptions,
-    service: Service,
-    itself: Context,
+    readiness: Readiness,
     socket: zmq.Socket[bytes],
     connection: RequestsConnection,
     requests: Requests,
     control: Control,
-) -> None:
+) -> int:
     import trio  # here: a worker of plain functions never needs it
 
     from maitred.worker.trio_loop import TrioLoop
 
-    async def run() -> None:
+    async def run() -> int:
         token = trio.lowlevel.current_trio_token()
         with trio.CancelScope() as scope:
 
@@ -183,10 +191,20 @@ def _run_under_trio(
                 token.run_sync_soon(scope.cancel)  # trio's own code is running, which must not be interrupted
 
             signal.signal(signal.SIGTERM, stop_loading)
-            await astart(service, itself)
-            await TrioLoop(socket, connection, requests, control, options.clients_endpoint, options.slots).run()
+            if not await readiness.areach(in_threads=options.slots > 1):
+                return 0
+            try:
+                await TrioLoop(socket, connection, requests, control, options.clients_endpoint, options.slots).run()
+            except MaitredError as error:
+                return _refused(error)
+        return 0
 
-    trio.run(run)
+    return trio.run(run)
+
+
+def _refused(error: MaitredError) -> int:
+    print(f"the broker refused this worker: {error.message}", file=sys.stderr)
+    return EXIT_REFUSED
 
 
 def _redirect(descriptor: int) -> None:

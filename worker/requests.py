@@ -127,9 +127,9 @@ class Requests:
         except Exception as error:
             return answers.failure(run.order, error)
 
-    def context_of(self, command: str, session: Session) -> Context:
-        """For what runs on behalf of a session, and of no request."""
-        name = f"session-{session.id[:8]}"
+    def context_of(self, command: str, session: Session | None = None) -> Context:
+        """For what runs on behalf of a session, or of the process itself, and of no request."""
+        name = "" if session is None else f"session-{session.id[:8]}"
         return Context(
             pool=self.pool, command=command, request_id=name, worker_id=self._worker_id, session=session
         )  # fmt: skip

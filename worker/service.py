@@ -1,4 +1,4 @@
-"""A service: the commands an application offers, and what it does once when its process starts. Only a table.
+"""A service: the commands an application offers, besides what it does for its process and for sessions. Only a table.
 
     service = Service()
 
@@ -23,10 +23,11 @@ from maitred.worker import refusals
 from maitred.worker.arguments import Arguments
 from maitred.worker.command_options import CommandOptions, read_options
 from maitred.worker.kinds import Kind, kind_of, label_of
+from maitred.worker.process_hooks import ProcessHooks
 from maitred.worker.session_hooks import SessionHooks
 from maitred.worker.signature import Parameter, Signature, layers, per_item, read_signature
 
-__all__ = ["Command", "Kind", "Service", "Startup"]
+__all__ = ["Command", "Kind", "Service"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -100,22 +101,12 @@ class Command(msgspec.Struct, frozen=True):
         }
 
 
-class Startup(msgspec.Struct, frozen=True):
-    """What runs once per process, before it says that it is ready."""
-
-    function: Callable[..., Any]
-    is_async: bool
-    takes_context: bool
-
-
-class Service(SessionHooks):
+class Service(ProcessHooks, SessionHooks):
     """The commands of one pool's workers. A module holds one, by convention named `service`."""
 
     def __init__(self) -> None:
         super().__init__()
         self._commands: dict[str, Command] = {}
-        self._startups: list[Startup] = []
-        self._preloads: list[Callable[[], object]] = []
 
     @property
     def commands(self) -> Mapping[str, Command]:
@@ -123,20 +114,10 @@ class Service(SessionHooks):
         return MappingProxyType(self._commands)
 
     @property
-    def startups(self) -> tuple[Startup, ...]:
-        """The startup functions, in the order registered."""
-        return tuple(self._startups)
-
-    @property
-    def preloads(self) -> tuple[Callable[[], object], ...]:
-        """The preload functions, in the order registered."""
-        return tuple(self._preloads)
-
-    @property
     def needs_trio(self) -> bool:
         """Whether any function is async, so that the process has to run a trio loop."""
-        functions = (*self._commands.values(), *self._startups)
-        return self.hooks.needs_trio or any(function.is_async for function in functions)
+        hooks_need_it = self.hooks.needs_trio or self._hook_needs_trio()
+        return hooks_need_it or any(command.is_async for command in self._commands.values())
 
     @overload
     def command(self, function: F, /) -> F: ...
@@ -178,44 +159,6 @@ class Service(SessionHooks):
             return self._add(function, target, read)
 
         return register
-
-    def preload(self, function: F) -> F:
-        """Register what runs once for all workers of a pool, before they are forked: imports that take long.
-
-        The function takes nothing. It must start no thread and open no GPU, file or connection: none survives a fork.
-        What it raises is printed, and no more: the pool starts without it. Where workers are spawned it does not run.
-
-        Raises:
-            TypeError: it takes arguments, is async, or streams.
-        """
-        label = label_of(function)
-        if inspect.signature(function).parameters or kind_of(function) is not Kind.SYNC:
-            raise TypeError(f"@service.preload: {label} must be a plain function that takes nothing")
-        self._preloads.append(function)
-        return function
-
-    def startup(self, function: F) -> F:
-        """Register what runs once per process, before it takes requests: load the model here.
-
-        The function, sync or async, takes nothing or the `Context` of the process (which has no deadline). Where it
-        raises, the process ends and its agent reports the pool degraded.
-
-        Raises:
-            TypeError: it takes more than a context, or streams.
-        """
-        label = label_of(function)
-        kind = kind_of(function)
-        required = [
-            item
-            for item in inspect.signature(function).parameters.values()
-            if item.default is item.empty and item.kind not in (item.VAR_POSITIONAL, item.VAR_KEYWORD)
-        ]
-        if len(required) > 1 or any(item.kind is item.KEYWORD_ONLY for item in required):
-            raise TypeError(f"@service.startup: {label} must take nothing, or one `context`")
-        if kind.streams:
-            raise TypeError(f"@service.startup: {label} must not yield")
-        self._startups.append(Startup(function, kind is Kind.ASYNC, len(required) == 1))
-        return function
 
     def find(self, name: str) -> Command:
         """The command of that name.

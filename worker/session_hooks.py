@@ -13,6 +13,7 @@
     def load(session, value): ...
 
 Each may be async, and there is one of each kind at most. What is wrong with one is found when it is registered.
+One that takes longer than `hook_limit.HOOK_LIMIT_S` is stopped, and counts as having raised.
 """
 
 from __future__ import annotations
@@ -37,8 +38,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Hook(msgspec.Struct, frozen=True):
-    """One of the functions above; `takes_context` is for the first kind alone."""
+    """One of the functions above, and its kind as it is written there; `takes_context` is for the first kind alone."""
 
+    kind: str
     function: Callable[..., Any]
     is_async: bool
     takes_context: bool = False
@@ -168,7 +170,7 @@ def _hook(kind: str, function: Any, before: Hook | None, count: int, wanted: str
     found = kind_of(function)
     if found.streams:
         raise TypeError(f"@service.{kind}: {label} must not yield")
-    return Hook(function, found is Kind.ASYNC)
+    return Hook(kind, function, found is Kind.ASYNC)
 
 
 def _takes(function: Any, count: int) -> bool:

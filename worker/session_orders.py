@@ -3,6 +3,8 @@
 Who calls this sees to it that nothing here runs beside a request of the same session. All of it is written once, as async
 functions: under trio they wait where a hook does; in the plain loop, whose hooks are plain functions and whose `send`
 does not return before it has sent, nothing ever waits, and `at_once` runs them to their end.
+
+A hook has a time limit (`worker.hook_limit`); one that was stopped has raised, whatever it did then.
 """
 
 from __future__ import annotations
@@ -20,17 +22,21 @@ from maitred.protocol.frames import Frames, encode
 from maitred.protocol.messages import SessionClose, SessionFailed, SessionOpen, Snapshot
 from maitred.worker.context import Cancelled
 from maitred.worker.failures import describe_exception
+from maitred.worker.hook_limit import HookCall
 from maitred.worker.requests import Requests
 from maitred.worker.session_hooks import Hook
 from maitred.worker.sessions import Owned
 from maitred.worker.snapshots import Deferred, encode_state
 
-__all__ = ["SessionOrders", "at_once"]
+__all__ = ["Send", "SessionOrders", "Wait", "at_once"]
 
 T = TypeVar("T")
 
 Send = Callable[[Frames], Awaitable[bool]]
 """Hands a message to ZeroMQ, waiting while the broker is away; False where it was given up, as the process ends."""
+
+Wait = Callable[[Awaitable[Any], HookCall], Awaitable[Any]]
+"""Waits for an async hook, no longer than it may take; raises its `HookCall.error` then."""
 
 _RAISED = (Exception, SystemExit, Cancelled)
 """What a hook may raise, and this process go on: all but what belongs to trio."""
@@ -50,19 +56,25 @@ def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
     raise RuntimeError("a session's hook returned something to wait for; declare it with `async def`")
 
 
+async def _wait(awaitable: Awaitable[Any], _call: HookCall) -> Any:
+    return await awaitable  # which `at_once` refuses
+
+
 class SessionOrders:
     """The broker's orders, and what falls due between them.
 
     Args:
         requests: the process's.
         send: the way to the broker.
+        wait: the loop's, where hooks may be async.
     """
 
-    def __init__(self, requests: Requests, send: Send) -> None:
+    def __init__(self, requests: Requests, send: Send, wait: Wait = _wait) -> None:
         self._requests = requests
         self._sessions = requests.sessions
         self._hooks = requests.service.hooks
         self._send = send
+        self._wait = wait
         self._deferred = Deferred()
         self._litter = False
         self._log = logging.getLogger(f"maitred.worker.{requests.pool}")
@@ -107,7 +119,7 @@ class SessionOrders:
             return
         kept.taken(time.monotonic())
         try:
-            value = await _call(hook, owned.session)
+            value = await self._call(hook, owned.session)
             limit = min(options.max_bytes, self._requests.max_message_bytes)
             body = None if value is None else encode_state(value, limit)
         except _RAISED as error:
@@ -150,7 +162,7 @@ class SessionOrders:
         hooks, session = self._hooks, owned.session
         if hooks.opened is not None:
             more = (self._requests.context_of("session_opened", session),) if hooks.opened.takes_context else ()
-            await _call(hooks.opened, session, *more)
+            await self._call(hooks.opened, session, *more)
         if owned.order.restore:
             try:
                 await self._restore(owned, body)
@@ -161,14 +173,14 @@ class SessionOrders:
     async def _restore(self, owned: Owned, body: Sequence[Any]) -> None:
         if self._hooks.restore is None:
             raise LookupError("the session comes with a snapshot, and the service has no @service.restore")
-        await _call(self._hooks.restore, owned.session, decode_body(body[1:]))
+        await self._call(self._hooks.restore, owned.session, decode_body(body[1:]))
 
     async def _end(self, owned: Owned, reason: str) -> None:
         """Forget it; nothing of it is reachable from here afterwards, whatever its hook does."""
         self._sessions.close(owned.order.session)
         try:
             if self._hooks.closed is not None:
-                await _call(self._hooks.closed, owned.session, reason)
+                await self._call(self._hooks.closed, owned.session, reason)
         except _RAISED:
             self._log.exception("session %s: @service.session_closed raised", owned.session.id)
         finally:
@@ -180,7 +192,10 @@ class SessionOrders:
             owned.kept.warned = True
             self._log.warning("session %s: no snapshot: %s", owned.session.id, describe_exception(error)[0])
 
-
-async def _call(hook: Hook, *args: Any) -> Any:
-    result = hook.function(*args)
-    return await result if inspect.isawaitable(result) else result
+    async def _call(self, hook: Hook, *args: Any) -> Any:
+        call = HookCall(hook.kind)
+        try:
+            result = self._requests.window.call(call, hook.function, *args)
+        except Cancelled as error:
+            raise (call.error() if call.interrupted else error) from error
+        return await self._wait(result, call) if inspect.isawaitable(result) else result

@@ -1,6 +1,7 @@
 """When a function that was told to stop by its flag is interrupted, and how often that is tried. Time is an argument.
 
 For the control thread alone. A request leaves the list when it has ended or was interrupted: it is interrupted once.
+A hook of a session stands in no list, as it knows its own time: it is looked after each time that this thread wakes.
 """
 
 from __future__ import annotations
@@ -42,6 +43,10 @@ class Stopping:
                 run.overdue = True
                 self._window.knock()
                 self._due[run] = now + KNOCK_AGAIN_S
+
+    def look_after_hooks(self) -> None:
+        """Interrupt the hook that runs, where its time is over."""
+        self._window.knock()
 
     def next_deadline(self) -> float:
         """When `tick` has something to do; infinity where nothing is."""

@@ -25,8 +25,9 @@ from maitred.transport.pump import Pump
 from maitred.worker.batch import Answer, Batch
 from maitred.worker.calling import AsyncCalls
 from maitred.worker.context import Cancelled
-from maitred.worker.control import Control
+from maitred.worker.control import Control, terminate_itself
 from maitred.worker.gathering import Arrived, Gathering
+from maitred.worker.health import acheck
 from maitred.worker.holding import Holding
 from maitred.worker.lanes import Lane
 from maitred.worker.requests import Requests, Taken
@@ -74,13 +75,14 @@ class TrioLoop:
         self._control = control
         self._nursery: trio.Nursery | None = None
         self._left = trio.Event()
+        self._told_to_end = trio.Event()
         self._stranger = False
         self._stopping = False
         self._owing = False
         self._slots = slots
         self._runs = 0
         self._gathering = Gathering(requests.service.commands)
-        self._waiting: deque[list[Arrived] | Lane] = deque()
+        self._waiting: deque[list[Arrived] | Lane | messages.Check] = deque()
         self._sessions = TrioSessions(requests, self._send, self._take, self._begin_lane)
         self._taken: deque[list[Taken]] = deque()
         self._holding = Holding()
@@ -94,7 +96,6 @@ class TrioLoop:
             MaitredError: the broker refused this worker.
         """
         self._requests.window.open()
-        self._requests.page.mark_loaded()
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
@@ -108,13 +109,12 @@ class TrioLoop:
     async def _serve_until_told_to_end(self, nursery: trio.Nursery) -> None:
         if self._clients_endpoint is not None:
             self._calls = AsyncCalls(self._clients_endpoint, nursery)
+        await nursery.start(self._obey_sigterm)
         await nursery.start(self._pump.run)
         nursery.start_soon(self._stay_in_touch)
         nursery.start_soon(self._register)
         nursery.start_soon(self._sessions.keep_what_is_due)
-        with trio.open_signal_receiver(signal.SIGTERM) as signals:
-            async for _ in signals:
-                break
+        await self._told_to_end.wait()
         self._stopping = True
         while self._runs:
             self._left = trio.Event()
@@ -124,6 +124,13 @@ class TrioLoop:
         if not self._owing:  # after LEAVE, what is unanswered counts as never begun
             with contextlib.suppress(WouldBlock):
                 self._pump.send(0, self._connection.leave())
+
+    async def _obey_sigterm(self, *, task_status: trio.TaskStatus[None]) -> None:
+        """For the life of the loop: a second one, amid the end that the first one asked for, says nothing new."""
+        with trio.open_signal_receiver(signal.SIGTERM) as signals:
+            task_status.started()
+            async for _ in signals:
+                self._told_to_end.set()
 
     async def _stay_in_touch(self) -> None:
         while True:
@@ -172,6 +179,11 @@ class TrioLoop:
             case messages.SessionOpen() | messages.SessionClose():
                 self._line_up(self._gathering.rest())
                 self._sessions.obey(order, body)
+            case messages.Check():
+                self._waiting.append(order)
+                self._begin_more()
+            case messages.Dismiss():
+                terminate_itself()
             case messages.WorkerCancel():
                 self._requests.running.cancel((order.client, order.id), order.reason)
             case messages.WorkerGrant():
@@ -203,10 +215,10 @@ class TrioLoop:
     def _take_all(self) -> None:
         for _ in range(len(self._waiting)):
             each = self._waiting.popleft()
-            if isinstance(each, Lane):
-                self._waiting.append(each)
-            else:
+            if isinstance(each, list):
                 self._taken.append(self._take(each))
+            else:
+                self._waiting.append(each)
         self._sessions.hold()
 
     def _begin_more(self) -> None:
@@ -214,18 +226,27 @@ class TrioLoop:
         assert self._nursery is not None
         while (self._taken or self._waiting) and self._runs < self._slots and not self._stopping:
             work = self._next()
-            if work:
+            if isinstance(work, messages.Check):
+                self._nursery.start_soon(self._check, work)
+            elif work:
                 self._runs += 1
                 self._nursery.start_soon(self._serve, work)
 
-    def _next(self) -> list[Taken] | Lane:
+    def _next(self) -> list[Taken] | Lane | messages.Check:
         if self._taken:
             return self._taken.popleft()
         waiting = self._waiting.popleft()
-        return waiting if isinstance(waiting, Lane) else self._take(waiting)
+        return self._take(waiting) if isinstance(waiting, list) else waiting
 
     def _take(self, group: Iterable[Arrived]) -> list[Taken]:
         return self._requests.take_all(group, self._calls.call if self._calls else None)
+
+    async def _check(self, order: messages.Check) -> None:
+        """Say how this worker is. It takes no slot, so others run meanwhile; that its turn has come is half the answer."""
+        await self._let_go()
+        context = self._requests.context_of("health_check")
+        problem = await acheck(self._requests.service.checks_health, context, in_thread=self._requests.in_threads)
+        await self._send(self._connection.checked(order, problem))
 
     async def _serve(self, work: list[Taken] | Lane) -> None:
         try:

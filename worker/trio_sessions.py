@@ -17,6 +17,7 @@ import trio
 
 from maitred.protocol import messages
 from maitred.worker.gathering import Arrived
+from maitred.worker.hook_limit import HookCall
 from maitred.worker.lanes import Lane, Lanes, Waiting, Work
 from maitred.worker.requests import Requests, Taken
 from maitred.worker.session_orders import Send, SessionOrders
@@ -43,7 +44,7 @@ class TrioSessions:
         line_up: Callable[[Lane], object],
     ) -> None:
         self._owned = requests.sessions
-        self._orders = SessionOrders(requests, send)
+        self._orders = SessionOrders(requests, send, _wait)
         self._lanes = Lanes()
         self._take = take
         self._line_up = line_up
@@ -128,3 +129,9 @@ class TrioSessions:
         lane = self._lanes.add(session, work)
         if lane is not None:
             self._line_up(lane)
+
+
+async def _wait(awaitable: Awaitable[Any], call: HookCall) -> Any:
+    with trio.move_on_after(call.left_s):
+        return await awaitable
+    raise call.error()

@@ -208,3 +208,23 @@ def test_what_is_held_while_it_registers_again_is_named_and_answered_after(loop:
     with a_worker(slots=1) as worker:
         worker.requests.page.narrow(16)
         worker.run(loop, script)
+
+
+@both
+def test_who_is_asked_how_it_is_gives_the_answers_first_that_it_holds(loop: str, long_enough: None) -> None:
+    def script(broker: Broker) -> None:
+        welcome(broker)
+        orders = [messages.Dispatch(CLIENT, n, 1, "echo", 30.0) for n in (1, 2)]
+        made = [*(frames.encode(order, [b"\x80"]) for order in orders), frames.encode(messages.Check(5))]
+        made.append(frames.encode(messages.Dispatch(CLIENT, 3, 1, "echo", 30.0), [b"\x80"]))
+        message, count = first_of(made)
+        assert count == len(made)
+        broker.socket.send_multipart([broker._peer, *message])
+        said: list[Any] = []
+        while len(said) < len(made):
+            said += [message for message, _ in receive(broker)]
+        assert ids([(message, None) for message in said[:2]]) == [1, 2]
+        assert {type(message) for message in said[2:]} == {messages.Checked, messages.WorkerReply}
+
+    with a_worker(commands, slots=1) as worker:
+        worker.run(loop, script)

@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from maitred.worker.output import MAX_LINE_BYTES, TAIL_BYTES, Output
+from maitred.worker.started_page import StartedPage
 
 
 @pytest.fixture
@@ -30,6 +31,42 @@ def test_lines_are_passed_on_with_their_label(output: Output, capsys: pytest.Cap
     say(output, b"ee\n")
     assert capsys.readouterr().err == "[general 1] one\n[general 1] two\n[general 1] \n[general 1] three\n"
     output.handed_over()
+
+
+def test_a_line_names_the_request_that_runs_where_exactly_one_does(capsys: pytest.CaptureFixture[str]) -> None:
+    page = StartedPage(4)
+    output = Output("[general]", page.running)
+    output.label = "[general 4711]"
+    client = bytes.fromhex("1a2b3c4d") + bytes(12)
+    say(output, b"idle\n")
+    first = page.begin(client, 7, 0.0)
+    say(output, b"one\ntwo\nthr")
+    page.begin(client, 8, 0.0)
+    say(output, b"ee\n")
+    page.end(first)
+    output.handed_over()
+    assert capsys.readouterr().err.splitlines() == [
+        "[general 4711] idle",
+        "[general 4711 1a2b3c4d-7] one",
+        "[general 4711 1a2b3c4d-7] two",
+        "[general 4711] three",
+    ]
+    assert output.last_words() == "idle\none\ntwo\nthree"
+    output.close()
+    page.close()
+
+
+def test_the_last_line_of_a_dead_one_names_what_it_died_of(capsys: pytest.CaptureFixture[str]) -> None:
+    page = StartedPage(4)
+    output = Output("[general 1]", page.running)
+    page.begin(bytes([255]) * 16, 2**63 - 1, 0.0)
+    os.write(output.descriptor_of_child, b"Fatal Python error")
+    output.handed_over()
+    output.finish()
+    assert capsys.readouterr().err == f"[general 1 ffffffff-{2**63 - 1}] Fatal Python error\n"
+    assert output.last_words() == "Fatal Python error"
+    output.close()
+    page.close()
 
 
 def test_a_character_in_two_portions_stays_whole(output: Output) -> None:

@@ -1,6 +1,7 @@
 """A worker with both its connections, in this process: its loop, its control thread, and a broker in the test's own hands.
 
-Shared by test_stopping_in_loops, test_batches_in_loops and test_several_at_a_time, with the functions that they run.
+Shared by test_stopping_in_loops, test_batches_in_loops and test_several_at_a_time, with the functions that they run. The
+broker also serves workers that are processes of their own (`process_peers`).
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from maitred.worker.trio_loop import TrioLoop
 
 CLIENT, TOKEN = bytes(16), bytes([1]) * 16
 ENDPOINT = "inproc://workers"
-PATIENCE_S = 5.0
+PATIENCE_S = 30.0
 
 AFTER_S = 0.02
 """Instead of limits.INTERRUPT_AFTER_S."""
@@ -149,6 +150,7 @@ class Broker:
     def __init__(self, socket: zmq.Socket[bytes]) -> None:
         self._socket = socket
         self.register: messages.Register | None = None
+        self.left = False
         self.last: messages.FromWorker | None = None
         self._requests = self._control = b""
         self._early: list[tuple[messages.FromWorker, Any]] = []
@@ -175,7 +177,9 @@ class Broker:
                     self._control = peer
                     self._send(peer, messages.Welcome(bytes(16), 1.0, 3, 1 << 20))
                     return message, None
-                case messages.Heartbeat() | messages.Beat() | messages.Leave():
+                case messages.Leave():
+                    self.left = True
+                case messages.Heartbeat() | messages.Beat():
                     pass
                 case _:
                     return message, decode_body(body) if body else None
@@ -201,6 +205,20 @@ class Broker:
 
     def close(self, session: bytes, reason: str = "closed") -> None:
         self._send(self._requests, messages.SessionClose(session, reason))
+
+    def check(self, number: int) -> None:
+        self._send(self._requests, messages.Check(number))
+
+    def checked(self) -> messages.Checked:
+        """What it said of itself, which is the next that it says."""
+        message, _ = self.receive()
+        assert isinstance(message, messages.Checked), message
+        return message
+
+    def dismiss(self, *, over_control: bool) -> None:
+        assert self.register is not None
+        peer = self._control if over_control else self._requests
+        self._send(peer, messages.Dismiss(self.register.worker))
 
     def cancel(self, number: int, reason: str = "cancelled") -> None:
         self._send(self._control, messages.WorkerCancel(CLIENT, number, reason))
@@ -238,6 +256,7 @@ class Broker:
             return False
         _, *rest = self._socket.recv_multipart()
         self.last = frames.from_worker.decode(rest)[0]
+        self.left = self.left or isinstance(self.last, messages.Leave)
         return not isinstance(self.last, messages.Heartbeat | messages.Beat | messages.Attach)
 
     def answers(self, count: int) -> dict[int, Any]:

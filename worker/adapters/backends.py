@@ -16,7 +16,10 @@ from maitred.worker.adapters.extras import library
 if TYPE_CHECKING:
     from maitred.worker.adapters.tables import Floats, Indices
 
-__all__ = ["Backend", "Problem", "SklearnBackend", "TorchBackend", "choose"]
+__all__ = ["GPU", "Backend", "Problem", "SklearnBackend", "TorchBackend", "choose"]
+
+GPU = "cuda:0"
+"""The first one that `CUDA_VISIBLE_DEVICES` leaves, as PyTorch calls it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,13 +163,13 @@ class SklearnBackend:
 
 
 class TorchBackend:
-    """PyTorch, on the first GPU that `CUDA_VISIBLE_DEVICES` leaves, or else on the processor; all rows lie there."""
+    """PyTorch, on the GPU where there is one, or else on the processor; all rows lie there."""
 
     name = "torch"
 
     def __init__(self, problem: Problem) -> None:
         torch = self._torch = library("torch")
-        self.device = "cuda:0" if torch.cuda.is_available() else "cpu"
+        self.device = GPU if torch.cuda.is_available() else "cpu"
         torch.manual_seed(problem.seed)
         self._classes = problem.classes
         widths = (problem.features.shape[1], *problem.hidden, problem.classes or 1)

@@ -18,6 +18,7 @@ from maitred.worker.adapters import extras
 from maitred.worker.adapters.carried import same_table
 from maitred.worker.adapters.columns import encode_rows, refusal
 from maitred.worker.adapters.extras import library
+from maitred.worker.adapters.gpu import UsedGpu
 from maitred.worker.adapters.tables import read_table
 from maitred.worker.adapters.training import Settings, Training
 
@@ -44,6 +45,10 @@ TRAINING = "training"
 _MODULES = ("numpy", "sklearn.datasets", "sklearn.metrics", "sklearn.model_selection", "sklearn.neural_network")
 
 service = Service()
+_gpu = UsedGpu()
+
+service.startup(_gpu.look)
+service.health_check(_gpu.check)
 
 
 @service.preload
