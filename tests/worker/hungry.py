@@ -19,11 +19,14 @@ SCRIPT = """
 import mmap, os, sys, time
 kept, MIB = [], 1 << 20
 
+def say(word):  # at once: several say it, and PYTHONUNBUFFERED would cut a print in two
+    os.write(1, (word + chr(10)).encode())
+
 def fork(then):
     pid = os.fork()
     if pid == 0:
         then()
-        print("done", flush=True)
+        say("done")
         time.sleep(600)
     return pid
 
@@ -53,7 +56,7 @@ def stray(mib):  # a grandchild that has left its session and lost its parent
         os.setsid()
         if os.fork() == 0:
             take(mib)
-            print("done", os.getpid(), flush=True)
+            say(f"done {os.getpid()}")
             time.sleep(600)
         os._exit(0)
     os.wait()
@@ -70,7 +73,7 @@ for line in sys.stdin:
         stray(*numbers)
     else:
         {"take": take, "share": share, "file": file}[verb](*numbers)
-        print("done", flush=True)
+        say("done")
 """
 
 
