@@ -1,0 +1,7 @@
+"""stub"""
+
+import typer
+
+
+def doctor(context: typer.Context) -> None:
+    """Stub."""

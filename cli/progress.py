@@ -1,0 +1,111 @@
+"""How far an operation on workers has come, told from the broker's tables alone. Pure: `cli.operate` asks and waits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from maitred.cli.look import HELD, Rows
+
+__all__ = ["Goal", "Stand", "gone", "quiet", "ready", "recycled", "resumed", "scaled"]
+
+READY = ("idle", "busy")
+"""States of workers that take requests."""
+
+SHOWN = 3
+"""Workers that are named; the others are counted."""
+
+
+@dataclass(frozen=True)
+class Stand:
+    """Where it stands.
+
+    Attributes:
+        done: whether it is over.
+        text: how far it is, in words.
+        hopeless: why it will not be done by waiting; empty where it may be.
+    """
+
+    done: bool
+    text: str
+    hopeless: str = ""
+
+
+Goal = Callable[[Rows, Rows], Stand]
+"""Tells from the tables `pools` and `workers` where an operation stands."""
+
+
+def ready(workers: Iterable[dict[str, Any]]) -> Rows:
+    """Those that take requests."""
+    return [row for row in workers if row["state"] in READY]
+
+
+def scaled(pool: str, size: int) -> Goal:
+    """A pool has so many workers that take requests, and nobody is starting or leaving."""
+
+    def stand(pools: Rows, workers: Rows) -> Stand:
+        ours = [row for row in workers if row["pool"] == pool and not row.get("spare")]
+        count, others = len(ready(ours)), [row for row in ours if row["state"] not in READY]
+        done = count == size and not others
+        return Stand(done, f"{count} of {size} workers are ready{_named(others)}", _degraded(pools, pool))
+
+    return stand
+
+
+def recycled(pool: str, before: Collection[str], size: int) -> Goal:
+    """None of these workers is left, and the pool has as many that take requests as it had."""
+
+    def stand(pools: Rows, workers: Rows) -> Stand:
+        left = [row for row in workers if row["id"] in before]
+        count = len(ready(row for row in workers if row["pool"] == pool))
+        text = f"{len(before) - len(left)} of {len(before)} workers are replaced{_named(left)}"
+        return Stand(not left and count >= size, text, _degraded(pools, pool))
+
+    return stand
+
+
+def gone(before: Collection[str]) -> Goal:
+    """None of these workers is left."""
+
+    def stand(_pools: Rows, workers: Rows) -> Stand:
+        left = [row for row in workers if row["id"] in before]
+        return Stand(not left, f"{len(before) - len(left)} of {len(before)} workers are gone{_named(left)}")
+
+    return stand
+
+
+def quiet(names: Collection[str], *, queue: bool) -> Goal:
+    """Nothing runs in these pools and, with `queue`, nothing waits either."""
+
+    def stand(pools: Rows, workers: Rows) -> Stand:
+        busy = [row for row in workers if row["pool"] in names and row["request"] is not None]
+        queued = sum(row["queued"] for row in pools if row["name"] in names) if queue else 0
+        waiting = f", {queued} requests wait" if queued else ""
+        return Stand(not busy and not queued, f"{len(busy)} workers are busy{_named(busy)}{waiting}")
+
+    return stand
+
+
+def resumed(pool: str) -> Goal:
+    """A pool takes requests again, and has a worker for them."""
+
+    def stand(pools: Rows, workers: Rows) -> Stand:
+        (row,) = [row for row in pools if row["name"] == pool]
+        count = len(ready(each for each in workers if each["pool"] == pool))
+        held = next((word for word in HELD if row.get(word)), "")
+        done = not held and count >= min(1, row.get("size", 1))
+        return Stand(done, f"it is {held or 'open'}, and {count} workers are ready")
+
+    return stand
+
+
+def _named(rows: Rows) -> str:
+    words = [f"{row['id'][:8]} is {row['state']}" for row in rows[:SHOWN]]
+    more = [f"{len(rows) - SHOWN} more"] if len(rows) > SHOWN else []
+    return f" ({', '.join(words + more)})" if words else ""
+
+
+def _degraded(pools: Rows, name: str) -> str:
+    reasons = [row["degraded"] for row in pools if row["name"] == name and row.get("degraded")]
+    return f"the pool is degraded: {reasons[0]}" if reasons else ""
