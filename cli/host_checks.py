@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import zmq
@@ -33,6 +34,9 @@ PER_PEER = 2
 
 SPARE_DESCRIPTORS = 256
 """For clients, agents, and what a process has open besides."""
+
+TRIED_LIMIT_BYTES = 1024**3
+"""Nobody is put under it: it is only asked who would keep it."""
 
 SLOW_CLOCKS = ("hpet", "acpi_pm", "jiffies")
 """Kernel clocks that take microseconds to read; the broker reads its clock several times a request."""
@@ -117,8 +121,7 @@ def memory(config: Config | None) -> Finding:
     """How memory limits are kept here, and whether there is as much as they allow."""
     host = psutil.virtual_memory()
     found = f"{host.total / 1e9:.1f} GB in all, {host.available / 1e9:.1f} GB free"
-    mode = _memory_mode()
-    found += f"; limits are kept by {mode}" if mode else "; how limits are kept is not built in"
+    found += f"; {_limits_kept()}"
     pools = config.pools.values() if config else ()
     allowed = sum(pool.memory_limit_bytes * pool.size.max for pool in pools if pool.memory_limit_bytes)
     if allowed > host.total:
@@ -127,8 +130,14 @@ def memory(config: Config | None) -> Finding:
     return Finding("memory", FINE, found)
 
 
-def _memory_mode() -> str:
-    return ""
+def _limits_kept() -> str:
+    """By what a worker's limit would be kept, and why by nothing better."""
+    try:
+        kept: Any = importlib.import_module("maitred.worker.memory").keeper(TRIED_LIMIT_BYTES, "doctor")
+    except ImportError:
+        return "how limits are kept is not built in"
+    kept.close()
+    return f"limits are kept by {kept.mode}" + (f" ({kept.why})" if kept.why else "")
 
 
 def processes(config: Config | None) -> Finding:
