@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -61,14 +63,17 @@ def answers(config: Config | None, endpoint: str | None) -> list[Finding]:
         missing = isinstance(error, Unavailable)
         todo = "start it, or see what it logs; between hosts, see firewalls" if missing else "see what it logs"
         return [Finding("broker", BROKEN, f"{where}: {error}", todo)]
-    bad = [
-        Finding(
-            "pool", BROKEN, f"{row['name']!r} is degraded: {row['degraded']}", f"then `maitred resume {row['name']}`"
-        )
-        for row in pools
-        if row["degraded"]
-    ]
-    return [Finding("broker", FINE, f"{broker['software']} answers at {where}; {len(pools)} pools"), *bad]
+    return [Finding("broker", FINE, f"{broker['software']} answers at {where}; {len(pools)} pools"), *_pools(pools)]
+
+
+def _pools(rows: list[dict[str, Any]]) -> Iterator[Finding]:
+    for row in rows:
+        name = row["name"]
+        if row["degraded"]:
+            todo = f"mend it; `maitred resume {name}` has it tried at once"
+            yield Finding("pool", BROKEN, f"{name!r} is degraded: {row['degraded']}", todo)
+        elif row.get("reason"):
+            yield Finding("pool", NOTE, f"{name!r} is not ready: {row['reason']}", "see `maitred status`")
 
 
 def _run_dir(config: Config | None) -> Path:

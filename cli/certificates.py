@@ -34,7 +34,7 @@ def print_certificate(row: dict[str, Any]) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=200)
-    console.print(Text(f"worker {row['id']} of pool {row['pool']!r}: {row['cause']}", style="bold"))
+    console.print(Text(f"worker {row['worker']} of pool {row['pool']!r}: {row['cause']}", style="bold"))
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="dim")
     facts.add_column(overflow="fold")
@@ -49,8 +49,8 @@ def print_certificate(row: dict[str, Any]) -> None:
 
 def _facts(row: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "why", str(row.get("note") or MEANINGS.get(row["cause"], row["cause"]))
-    if row.get("ago") is not None:
-        yield "when", f"{age(row['ago'])} ago"
+    if row.get("ended") is not None:
+        yield "when", f"{age(row['ended'])} ago"
     if row.get("signal") is not None:
         yield "how", str(row["signal"])
     elif row.get("exit_code") is not None:

@@ -62,7 +62,7 @@ def _checks(config: Config | None, endpoint: str | None) -> Iterator[Check]:
     yield host_checks.interpreter
     yield host_checks.libraries
     yield host_checks.curve
-    yield lambda: host_checks.gpu(config)
+    yield host_checks.gpu
     yield lambda: host_checks.descriptors(config)
     yield lambda: host_checks.memory(config)
     yield lambda: host_checks.processes(config)

@@ -87,19 +87,15 @@ def curve() -> Finding:
     return Finding("curve", NOTE, "this libzmq cannot encrypt connections", todo)
 
 
-def gpu(config: Config | None) -> list[Finding]:
-    """What NVML tells of GPUs; that there is none is no fault where no pool needs one."""
-    needed = [name for name, pool in config.pools.items() if pool.gpu == "required"] if config else []
-    with contextlib.suppress(ImportError):
+def gpu() -> list[Finding]:
+    """What NVML tells of GPUs. That there is none is no fault: a configuration that needs one is refused as such."""
+    try:
         lines: list[str] = importlib.import_module("maitred.worker.gpus").describe()
-        state = BROKEN if needed and not gpus() else FINE
-        todo = f"pools that require one: {', '.join(needed)}" if state == BROKEN else ""
-        return [Finding("gpu", state, line, todo) for line in lines]
-    count = gpus()
-    found = f"NVML counts {count}" if count else f"none: {NVML} was looked for, the library of NVIDIA's driver"
-    if needed and not count:
-        return [Finding("gpu", BROKEN, found, f"pools that require one: {', '.join(needed)}")]
-    return [Finding("gpu", FINE, f"{found}; more about GPUs is not built in")]
+    except ImportError:
+        count = gpus()
+        found = f"NVML counts {count}" if count else f"none: {NVML} was looked for, the library of NVIDIA's driver"
+        lines = [f"{found}; more about GPUs is not built in"]
+    return [Finding("gpu", FINE, line) for line in lines]
 
 
 def descriptors(config: Config | None) -> Finding:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import typer
@@ -11,7 +11,7 @@ from maitred.cli.options import Options, talking_to_broker
 from maitred.cli.output import Exit, fail, print_json, print_table
 from maitred.client import Client
 
-__all__ = ["HELD", "Json", "Rows", "age", "look", "one", "pools", "status"]
+__all__ = ["Json", "Rows", "age", "look", "one", "pools", "status"]
 
 Rows = list[dict[str, Any]]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -30,12 +30,11 @@ POOL_COLUMNS = {
     "DONE": "completed",
     "FAILED": "failed",
     "REFUSED": "refused",
+    "RESTARTS": "restarts",
     "TIMEOUT": "timeout",
 }
 # What a pool's row may say of its workers' surroundings, each on a line of its own.
 POOL_LINES = {"memory": "memory limits by", "gpus": "GPUs:"}
-HELD = ("paused", "draining", "degraded")
-"""What keeps a pool from serving: true, or the reason."""
 
 
 def status(context: typer.Context, json: Json = False) -> None:
@@ -65,12 +64,12 @@ def look(context: typer.Context, json: bool, ask: Callable[[Client], Rows], for_
     (print_json if json else for_people)(rows)
 
 
-def one(rows: Rows, begins: str, key: str, what: str) -> dict[str, Any]:
-    """The row whose `key` begins so; where there is none, or several, say so and end.
+def one(rows: Mapping[str, dict[str, Any]], begins: str, what: str) -> dict[str, Any]:
+    """The row whose id begins so; where there is none, or several, say so and end.
 
-    `what` is the command that lists them: "workers".
+    `rows` by id; `what` is the command that lists them: "workers".
     """
-    found = [row for row in rows if row[key].startswith(begins)]
+    found = [row for key, row in rows.items() if key.startswith(begins)]
     if len(found) != 1:
         fail(
             f"{len(found) or 'no'} {what}' ids begin with {begins!r}; `maitred {what}` shows what is there", Exit.FAILED
@@ -81,18 +80,19 @@ def one(rows: Rows, begins: str, key: str, what: str) -> dict[str, Any]:
 def _print_pools(rows: Rows) -> None:
     print_table(POOL_COLUMNS, [row | _bounds(row) for row in rows], empty="no pools")
     for row in rows:
-        for word in HELD:
-            if row.get(word):
-                reason = "" if row[word] is True else f": {row[word]}"
-                print(f"pool {row['name']!r} is {word}{reason}")
+        reason = row.get("reason")
+        if reason:
+            print(f"pool {row['name']!r} is not ready: {reason}")
+        if row.get("degraded") and row["degraded"] not in (reason or ""):
+            print(f"pool {row['name']!r} is degraded: {row['degraded']}")
         for key, words in POOL_LINES.items():
             if row.get(key):
                 print(f"pool {row['name']!r}: {words} {row[key]}")
 
 
 def _bounds(row: dict[str, Any]) -> dict[str, str]:
-    """How many workers a pool is to have, and between which bounds; nothing where the broker does not say."""
-    if "size" not in row:
+    """How many workers a pool is to have, and between which bounds; nothing where nobody is there who says."""
+    if not row.get("agents"):
         return {}
     fixed = row["least"] == row["most"]
     return {"bounds": str(row["size"]) if fixed else f"{row['size']} ({row['least']} to {row['most']})"}

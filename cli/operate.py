@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -25,15 +25,13 @@ __all__ = ["drain", "pause", "recycle", "resume", "scale"]
 POLL_S = 0.1
 """How often the tables are asked for: often enough for a person, and nothing to a broker."""
 
-FEWEST_DIGITS = 4
-"""Of a worker's id: fewer could as well be a slip."""
-
 Pool = Annotated[str, typer.Argument(metavar="POOL")]
 Target = Annotated[
     str,
     typer.Argument(metavar="POOL|WORKER", help="A pool's name, or the first digits of a worker's id, four or more."),
 ]
-Drained = Annotated[str | None, typer.Argument(metavar="[POOL|WORKER]", help="As for recycle. Default: all pools.")]
+Drained = Annotated[str, typer.Argument(metavar="[POOL|WORKER]", help="As for recycle. Default: all pools.")]
+Resumed = Annotated[str, typer.Argument(metavar="[POOL]", help="Default: all pools.")]
 Size = Annotated[int, typer.Argument(metavar="N", min=0, help="Within the bounds of the pool's size.")]
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Return once it is done, or once it has begun.")]
 WaitNot = Annotated[bool, typer.Option("--wait/--no-wait", help="Return once it is done, or at once.")]
@@ -51,27 +49,20 @@ def scale(context: typer.Context, pool: Pool, workers: Size, wait: Wait = True, 
 def recycle(context: typer.Context, target: Target, wait: Wait = True, timeout: Timeout = "5min") -> None:
     """Replace a worker, or all of a pool: each once another one is ready in its place, so that no request fails."""
     with _operating(context, timeout) as it:
-        pool, workers = it.find(target)
-        size = it.ready(pool)
-        it.tell("recycle", target)
+        before = it.workers()
+        chosen = it.tell("recycle", target)["workers"]
+        pools = {row["pool"] for row in before if row["id"] in chosen}
+        size = len(progress.ready(row for row in before if row["pool"] in pools and row.get("agent")))
         if wait:
-            it.wait(progress.recycled(pool, workers, size))
+            it.wait(progress.recycled(pools, chosen, size))
 
 
-def drain(context: typer.Context, target: Drained = None, wait: Wait = True, timeout: Timeout = "5min") -> None:
-    """Give a worker, or a pool, nothing new, and let it finish what it has. `maitred resume POOL` opens a pool again."""
+def drain(context: typer.Context, target: Drained = "", wait: Wait = True, timeout: Timeout = "5min") -> None:
+    """Give a worker, or a pool, nothing new, and let it finish what it has. `maitred resume` opens a pool again."""
     with _operating(context, timeout) as it:
-        if target is not None and not it.is_pool(target):
-            _, workers = it.find(target)
-            it.tell("drain", target)
-            goal = progress.gone(workers)
-        else:
-            names = it.names() if target is None else [target]
-            for name in names:
-                it.tell("drain", name)
-            goal = progress.quiet(names, queue=True)
+        done = it.tell("drain", target)
         if wait:
-            it.wait(goal)
+            it.wait(progress.gone(done["worker"]) if "worker" in done else progress.quiet(done["pools"], queue=True))
 
 
 def pause(context: typer.Context, pool: Pool, wait: WaitNot = False, timeout: Timeout = "5min") -> None:
@@ -82,12 +73,12 @@ def pause(context: typer.Context, pool: Pool, wait: WaitNot = False, timeout: Ti
             it.wait(progress.quiet([pool], queue=False))
 
 
-def resume(context: typer.Context, pool: Pool, wait: WaitNot = False, timeout: Timeout = "5min") -> None:
+def resume(context: typer.Context, pool: Resumed = "", wait: WaitNot = False, timeout: Timeout = "5min") -> None:
     """Have a pool go on that was paused, drained or degraded."""
     with _operating(context, timeout) as it:
-        it.tell("resume", pool)
+        done = it.tell("resume", pool)
         if wait:
-            it.wait(progress.resumed(pool))
+            it.wait(progress.serving(done["pools"]))
 
 
 class _Operation:
@@ -96,34 +87,13 @@ class _Operation:
     def __init__(self, client: Client, timeout_s: float) -> None:
         self._client = client
         self._timeout_s = timeout_s
+        self.workers = client.workers
 
-    def names(self) -> list[str]:
-        """The pools'."""
-        return [row["name"] for row in self._client.pools()]
-
-    def is_pool(self, target: str) -> bool:
-        return target in self.names()
-
-    def ready(self, pool: str) -> int:
-        """How many workers it has that take requests."""
-        return len(progress.ready(row for row in self._client.workers() if row["pool"] == pool))
-
-    def find(self, target: str) -> tuple[str, frozenset[str]]:
-        """The pool that is meant, and the ids of the workers."""
-        rows, names = self._client.workers(), self.names()
-        if target in names:
-            return target, frozenset(row["id"] for row in rows if row["pool"] == target and row["state"] != "starting")
-        if len(target) < FEWEST_DIGITS:
-            fail(f"no pool {target!r}, and too short for a worker's id; there are: {', '.join(names)}", Exit.FAILED)
-        found = [row for row in rows if row["id"].startswith(target.lower())]
-        if len(found) != 1:
-            text = "no pool, and no worker's id begins with" if not found else f"{len(found)} workers' ids begin with"
-            fail(f"{text} {target!r}; pools: {', '.join(names)}; `maitred workers` shows who is there", Exit.FAILED)
-        return found[0]["pool"], frozenset([found[0]["id"]])
-
-    def tell(self, verb: str, target: str) -> None:
-        """Have it begun."""
-        print_json(self._client.operate(verb, target))
+    def tell(self, verb: str, target: str) -> dict[str, Any]:
+        """Have it begun; prints, and returns, what the broker says that it does."""
+        done = self._client.operate(verb, target)
+        print_json(done)
+        return done
 
     def wait(self, goal: Goal) -> None:
         """Look until it is done; a line on a terminal says how far it is."""

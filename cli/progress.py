@@ -6,9 +6,9 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from maitred.cli.look import HELD, Rows
+from maitred.cli.look import Rows
 
-__all__ = ["Goal", "Stand", "gone", "quiet", "ready", "recycled", "resumed", "scaled"]
+__all__ = ["Goal", "Stand", "gone", "quiet", "ready", "recycled", "scaled", "serving"]
 
 READY = ("idle", "busy")
 """States of workers that take requests."""
@@ -45,32 +45,37 @@ def scaled(pool: str, size: int) -> Goal:
     """A pool has so many workers that take requests, and nobody is starting or leaving."""
 
     def stand(pools: Rows, workers: Rows) -> Stand:
-        ours = [row for row in workers if row["pool"] == pool and not row.get("spare")]
+        ours = [row for row in workers if row["pool"] == pool and row["state"] != "spare"]
         count, others = len(ready(ours)), [row for row in ours if row["state"] not in READY]
-        done = count == size and not others
-        return Stand(done, f"{count} of {size} workers are ready{_named(others)}", _degraded(pools, pool))
+        hopeless = _degraded(pools, pool) if count < size else ""
+        return Stand(count == size and not others, f"{count} of {size} workers are ready{_named(others)}", hopeless)
 
     return stand
 
 
-def recycled(pool: str, before: Collection[str], size: int) -> Goal:
-    """None of these workers is left, and the pool has as many that take requests as it had."""
+def recycled(pools_of: Collection[str], before: Collection[str], size: int) -> Goal:
+    """None of these workers is left, and there are `size` that take requests in their pools, of those that have an agent.
+
+    One without an agent has nobody who replaces it.
+    """
 
     def stand(pools: Rows, workers: Rows) -> Stand:
         left = [row for row in workers if row["id"] in before]
-        count = len(ready(row for row in workers if row["pool"] == pool))
+        count = len(ready(row for row in workers if row["pool"] in pools_of and row.get("agent")))
         text = f"{len(before) - len(left)} of {len(before)} workers are replaced{_named(left)}"
-        return Stand(not left and count >= size, text, _degraded(pools, pool))
+        return Stand(
+            not left and count >= size, text, "; ".join(filter(None, (_degraded(pools, it) for it in pools_of)))
+        )
 
     return stand
 
 
-def gone(before: Collection[str]) -> Goal:
-    """None of these workers is left."""
+def gone(worker: str) -> Goal:
+    """This worker is not there any more."""
 
     def stand(_pools: Rows, workers: Rows) -> Stand:
-        left = [row for row in workers if row["id"] in before]
-        return Stand(not left, f"{len(before) - len(left)} of {len(before)} workers are gone{_named(left)}")
+        left = [row for row in workers if row["id"] == worker]
+        return Stand(not left, f"the worker is there still{_named(left)}")
 
     return stand
 
@@ -79,23 +84,20 @@ def quiet(names: Collection[str], *, queue: bool) -> Goal:
     """Nothing runs in these pools and, with `queue`, nothing waits either."""
 
     def stand(pools: Rows, workers: Rows) -> Stand:
-        busy = [row for row in workers if row["pool"] in names and row["request"] is not None]
+        busy = [row for row in workers if row["pool"] in names and row.get("held")]
         queued = sum(row["queued"] for row in pools if row["name"] in names) if queue else 0
         waiting = f", {queued} requests wait" if queued else ""
-        return Stand(not busy and not queued, f"{len(busy)} workers are busy{_named(busy)}{waiting}")
+        return Stand(not busy and not queued, f"{len(busy)} workers have something to run{_named(busy)}{waiting}")
 
     return stand
 
 
-def resumed(pool: str) -> Goal:
-    """A pool takes requests again, and has a worker for them."""
+def serving(names: Collection[str]) -> Goal:
+    """These pools are ready."""
 
-    def stand(pools: Rows, workers: Rows) -> Stand:
-        (row,) = [row for row in pools if row["name"] == pool]
-        count = len(ready(each for each in workers if each["pool"] == pool))
-        held = next((word for word in HELD if row.get(word)), "")
-        done = not held and count >= min(1, row.get("size", 1))
-        return Stand(done, f"it is {held or 'open'}, and {count} workers are ready")
+    def stand(pools: Rows, _workers: Rows) -> Stand:
+        reasons = [f"pool {row['name']!r}: {row['reason']}" for row in pools if row["name"] in names and row["reason"]]
+        return Stand(not reasons, "; ".join(reasons))
 
     return stand
 

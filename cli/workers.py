@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -30,7 +30,11 @@ COLUMNS = {
     "REQUESTS": "requests",
     "REQUEST": "request",
     "FOR": "request_age",
+    "NOTE": "note",
 }
+RARE = ("gpu_bytes", "note")
+"""Columns that are shown where there is something in them."""
+
 DEAD_COLUMNS = {
     "ID": "short_id",
     "POOL": "pool",
@@ -42,7 +46,7 @@ DEAD_COLUMNS = {
     "PEAK RSS": "peak_rss",
     "SERVED": "served",
     "LIVED": "age",
-    "AGO": "ago",
+    "AGO": "ended",
 }
 
 
@@ -69,7 +73,7 @@ def show(context: typer.Context, worker: Id, json: Json = False) -> None:
     options: Options = context.obj
     with talking_to_broker(options) as client:
         alive, dead = client.workers(), client.deaths()
-    row = one([*alive, *dead], worker.lower(), "id", "workers")
+    row = one({row["worker"]: row for row in dead} | {row["id"]: row for row in alive}, worker.lower(), "workers")
     if json:
         print_json(row)
     elif row in alive:
@@ -79,12 +83,10 @@ def show(context: typer.Context, worker: Id, json: Json = False) -> None:
 
 
 def _print_alive(rows: Rows) -> None:
-    print_table(COLUMNS, [_shortened(row) for row in rows], empty="no workers")
+    rare = {key for key in RARE if not any(row.get(key) for row in rows)}
+    shown = [{key: value for key, value in row.items() if key not in rare} for row in rows]
+    print_table(COLUMNS, [row | {"short_id": row["id"][:8]} for row in shown], empty="no workers")
 
 
 def _print_dead(rows: Rows) -> None:
-    print_table(DEAD_COLUMNS, [_shortened(row) for row in rows], empty="no worker died of late")
-
-
-def _shortened(row: dict[str, Any]) -> dict[str, Any]:
-    return row | {"short_id": row["id"][:8]}
+    print_table(DEAD_COLUMNS, [row | {"short_id": row["worker"][:8]} for row in rows], empty="no worker died of late")
