@@ -71,7 +71,7 @@ def test_the_broker_comes_back_to_its_ports_however_often_it_dies(shell: Shell) 
     said = ready(house)
     pid = answers(shell)
     for _ in range(3):
-        (broker,) = children(house, "maitred.broker")
+        (broker,) = children(house, "maitred.broker.process")
         broker.kill()
         wait_for(lambda: not broker.is_running() and (shell.directory / "run" / "broker.json").exists())  # noqa: B023
         assert wait_for(lambda: answers(shell)) == pid, "the workers are the same"
@@ -87,7 +87,7 @@ def test_an_agent_that_dies_takes_its_workers_along_and_comes_back(shell: Shell)
     house = up(shell, "[pools.app]\n" + APP)
     ready(house)
     before = answers(shell)
-    children(house, "maitred.worker")[0].kill()
+    children(house, "maitred.worker.agent")[0].kill()
     wait_for(lambda: not psutil.pid_exists(before))
     assert wait_for(lambda: answers(shell)) != before
     assert "the agent of pool 'app' ended with SIGKILL; started again at once" in down(house)
@@ -96,7 +96,7 @@ def test_an_agent_that_dies_takes_its_workers_along_and_comes_back(shell: Shell)
 def test_a_stop_is_obeyed_while_the_broker_does_not_come_up(shell: Shell) -> None:
     house = up(shell, "[pools.app]\n" + APP)
     ready(house)
-    (broker,) = children(house, "maitred.broker")
+    (broker,) = children(house, "maitred.broker.process")
     run = shell.directory / "run"
     run.chmod(0o755)  # a directory that others may enter: no broker starts in it
     broker.kill()
@@ -114,7 +114,7 @@ def test_the_broker_comes_back_when_what_kept_it_is_gone(shell: Shell) -> None:
     ready(house)
     run = shell.directory / "run"
     run.chmod(0o755)
-    children(house, "maitred.broker")[0].kill()
+    children(house, "maitred.broker.process")[0].kill()
     assert house.stderr is not None
     while "did not come up" not in (line := house.stderr.readline()):
         assert line
@@ -141,14 +141,14 @@ def test_a_pool_that_cannot_come_up_holds_nobody_up(shell: Shell) -> None:
 def test_a_pool_that_may_be_empty_has_its_agent(shell: Shell) -> None:
     house = up(shell, "[pools.app]\nsize = { min = 0, max = 2 }\n" + APP + "[pools.off]\nsize = 0\n" + APP)
     assert "pools: app 0, off 0" in ready(house)
-    assert len(children(house, "maitred.worker")) == 1, "a pool that is switched off has none"
+    assert len(children(house, "maitred.worker.agent")) == 1, "a pool that is switched off has none"
     down(house)
 
 
 def test_a_broker_that_dies_before_all_is_ready_is_no_end(shell: Shell) -> None:
     house = up(shell, f'[pools.app]\nadapter = "{HERE / "app.py"}:slow_to_load"\n')
-    wait_for(lambda: children(house, "maitred.worker"))
-    children(house, "maitred.broker")[0].kill()
+    wait_for(lambda: children(house, "maitred.worker.agent"))
+    children(house, "maitred.broker.process")[0].kill()
     assert "app 1" in ready(house)
     assert answers(shell)
     down(house)
