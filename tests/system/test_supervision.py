@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import subprocess
@@ -45,7 +46,14 @@ def down(house: subprocess.Popen[str]) -> str:
 
 def children(house: subprocess.Popen[str], module: str) -> list[psutil.Process]:
     """The broker, or the agents, by their module."""
-    return [each for each in psutil.Process(house.pid).children() if module in " ".join(each.cmdline())]
+    return [each for each in psutil.Process(house.pid).children() if module in command(each)]
+
+
+def command(process: psutil.Process) -> str:
+    """Its command line; empty where it has ended, as the ones do that try an import."""
+    with contextlib.suppress(psutil.Error):
+        return " ".join(process.cmdline())
+    return ""
 
 
 def answers(shell: Shell) -> Any:
