@@ -69,6 +69,6 @@ def _sizes(row: dict[str, Any]) -> Iterator[tuple[str, str]]:
         limit = f", {megabytes(row['memory_limit'])} allowed" if row.get("memory_limit") else ""
         yield "memory", f"{megabytes(row['memory'])}{limit}"
     if row.get("peak_rss") is not None:
-        yield "at most", f"{megabytes(row['peak_rss'])} of memory"
+        yield "peak", f"{megabytes(row['peak_rss'])} of memory"
     if row.get("gpu_bytes"):
         yield "on its GPU", megabytes(row["gpu_bytes"])

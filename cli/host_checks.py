@@ -87,7 +87,7 @@ def curve() -> Finding:
     return Finding("curve", NOTE, "this libzmq cannot encrypt connections", todo)
 
 
-def gpu() -> list[Finding]:
+def gpu() -> Finding:
     """What NVML tells of GPUs. That there is none is no fault: a configuration that needs one is refused as such."""
     try:
         lines: list[str] = importlib.import_module("maitred.worker.gpus").describe()
@@ -95,7 +95,7 @@ def gpu() -> list[Finding]:
         count = gpus()
         found = f"NVML counts {count}" if count else f"none: {NVML} was looked for, the library of NVIDIA's driver"
         lines = [f"{found}; more about GPUs is not built in"]
-    return [Finding("gpu", FINE, line) for line in lines]
+    return Finding("gpu", FINE, "\n".join(lines).removeprefix("GPUs: "))
 
 
 def descriptors(config: Config | None) -> Finding:

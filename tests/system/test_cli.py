@@ -294,36 +294,6 @@ def test_a_second_signal_ends_it_at_once(shell: Shell) -> None:
     call.communicate()
 
 
-def test_kill_9_of_up_leaves_nobody(shell: Shell) -> None:
-    (shell.directory / "maitred.toml").write_text(ONE_POOL)
-    house = shell.start(*ANY_PORT, "up")
-    ready(house)
-    family = psutil.Process(house.pid).children(recursive=True)
-    assert len(family) >= 4
-    house.kill()
-    house.communicate()
-    assert not psutil.wait_procs(family, timeout=2)[1], "somebody is left"
-
-
-@pytest.mark.parametrize("victim", ["broker", "agent"])
-def test_up_starts_again_who_dies(shell: Shell, victim: str) -> None:
-    (shell.directory / "maitred.toml").write_text(ONE_POOL)
-    house = shell.start(*ANY_PORT, "up")
-    ready(house)
-    before = shell.json("call", "app", "pid")
-    children = psutil.Process(house.pid).children()
-    killed = next(
-        child
-        for child in children
-        if f"maitred.{'worker' if victim == 'agent' else victim}" in " ".join(child.cmdline())
-    )
-    killed.kill()
-    after = wait_for(lambda: (done := shell.maitred("call", "app", "pid", "--timeout", "5s")).returncode == 0 and done)
-    assert (json.loads(after.stdout) == before) is (victim == "broker"), "a broker's death leaves the workers alone"
-    house.send_signal(signal.SIGTERM)
-    assert ended(house)[0] == 0
-
-
 def test_broker_and_pool_apart(shell: Shell) -> None:
     (shell.directory / "maitred.toml").write_text(ONE_POOL)
     broker = shell.start(*ANY_PORT, "broker")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 import json
 import os
 import re
@@ -15,6 +17,7 @@ from typing import Any
 
 import pytest
 from scripted_broker import ScriptedBroker, free_endpoint
+from user_shell import ANY_PORT, Shell, ended, ready, wait_for
 
 from maitred.protocol import frames
 from maitred.protocol import messages as m
@@ -258,47 +261,47 @@ def test_status_tells_what_keeps_a_pool_and_how_its_limits_are_kept(broker: Scri
 # --- the real broker ---
 
 APP = Path(__file__).with_name("app.py")
-House = Callable[..., Any]
 
 
-@pytest.fixture
-def operate(tmp_path: Path) -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
-    """The commands, on a house of one pool "app" of 2 workers, which may have 4. Skips what the broker cannot do yet."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("MAITRED_")}
-    environment["MAITRED_RUN_DIR"] = str(tmp_path / "run")
-    (tmp_path / "maitred.toml").write_text(f'[pools.app]\nadapter = "{APP}:service"\nsize = {{ min = 2, max = 4 }}\n')
-    ports = ["--set", "broker.clients=tcp://127.0.0.1:0", "--set", "broker.workers=tcp://127.0.0.1:0"]
-    house = subprocess.Popen(
-        [sys.executable, "-m", "maitred.cli", *ports, "up"],
-        env=environment, cwd=tmp_path, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@contextlib.contextmanager
+def house(directory: Path, configuration: str) -> Iterator[Run]:
+    """Runs `maitred up` and gives the commands. They skip the test where the broker does not know a verb yet."""
+    shell = Shell(directory)
+    (directory / "maitred.toml").write_text(configuration)
+    process = shell.start(*ANY_PORT, "up")
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "maitred.cli", *words],
-            env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=50,
-        )  # fmt: skip
+        done = shell.maitred(*words)
         missing = re.search(r"no verb '\w+'|no table '\w+'", done.stderr)
         if missing:
             pytest.skip(f"the broker says: {missing[0]}")
         return done
 
     try:
-        assert house.stdout is not None
-        assert "ready" in house.stdout.readline()
+        ready(process)
         yield run
-        house.send_signal(signal.SIGTERM)
-        assert house.wait(40) == 0
+        process.send_signal(signal.SIGTERM)
+        code, errors = ended(process)
+        assert code == 0, errors
     finally:
-        house.kill()
-        house.communicate()
+        shell.end()
 
 
-def workers(operate: Any) -> list[dict[str, Any]]:
+@pytest.fixture
+def operate(tmp_path: Path) -> Iterator[Run]:
+    """The commands, on a house of one pool "app" of 2 workers, which may have 4."""
+    with house(tmp_path, f'[pools.app]\nadapter = "{APP}:service"\nsize = {{ min = 2, max = 4 }}\n') as run:
+        yield run
+
+
+def workers(operate: Run) -> list[dict[str, Any]]:
     return json.loads(operate("workers", "--json").stdout)
 
 
-def test_a_pool_is_scaled(operate: Any) -> None:
+def test_a_pool_is_scaled(operate: Run) -> None:
     done = operate("scale", "app", "4", "--timeout", "30s")
     assert done.returncode == 0, done.stderr
     assert len(workers(operate)) == 4
@@ -307,7 +310,7 @@ def test_a_pool_is_scaled(operate: Any) -> None:
     assert len(workers(operate)) == 2
 
 
-def test_a_pool_is_recycled_under_load(operate: Any) -> None:
+def test_a_pool_is_recycled_under_load(operate: Run) -> None:
     before = {each["id"] for each in workers(operate)}
     done = operate("recycle", "app", "--timeout", "40s")
     assert done.returncode == 0, done.stderr
@@ -320,7 +323,7 @@ def test_a_pool_is_recycled_under_load(operate: Any) -> None:
     assert shown.returncode == 0, shown.stderr
 
 
-def test_a_pool_is_paused_and_resumed(operate: Any) -> None:
+def test_a_pool_is_paused_and_resumed(operate: Run) -> None:
     assert operate("pause", "app", "--wait").returncode == 0
     assert "paused" in operate("status").stdout
     assert operate("call", "app", "pid", "--timeout", "300ms").returncode == 1
@@ -328,14 +331,14 @@ def test_a_pool_is_paused_and_resumed(operate: Any) -> None:
     assert operate("call", "app", "pid").returncode == 0
 
 
-def test_a_worker_is_drained_and_replaced(operate: Any) -> None:
+def test_a_worker_is_drained_and_replaced(operate: Run) -> None:
     first = workers(operate)[0]["id"]
     done = operate("drain", first[:8], "--timeout", "30s")
     assert done.returncode == 0, done.stderr
     assert first not in {each["id"] for each in workers(operate)}
 
 
-def test_a_pool_is_drained(operate: Any) -> None:
+def test_a_pool_is_drained(operate: Run) -> None:
     done = operate("drain", "app", "--timeout", "30s")
     assert done.returncode == 0, done.stderr
     assert operate("call", "app", "pid", "--timeout", "300ms").returncode == 1
@@ -343,3 +346,54 @@ def test_a_pool_is_drained(operate: Any) -> None:
     give_up = time.monotonic() + 20
     while operate("call", "app", "pid", "--timeout", "5s").returncode != 0:
         assert time.monotonic() < give_up
+
+
+def test_workers_follow_their_code_where_that_is_asked_for(tmp_path: Path) -> None:
+    if importlib.util.find_spec("maitred.worker.reloading") is None:
+        pytest.skip("agents do not look at files yet")
+    shell = Shell(tmp_path)
+    code = "from maitred.worker import Service\nservice = Service()\nservice.command('version')(lambda: {})\n"
+    (tmp_path / "changing.py").write_text(code.format(1))
+    (tmp_path / "maitred.toml").write_text('[pools.app]\nadapter = "changing:service"\n')
+    process = shell.start(*ANY_PORT, "up", "--reload")
+    try:
+        ready(process)
+        assert shell.json("call", "app", "version") == 1
+        (tmp_path / "changing.py").write_text(code.format("20 + 2"))
+        wait_for(lambda: shell.json("call", "app", "version") == 22)
+        process.send_signal(signal.SIGTERM)
+        assert ended(process)[0] == 0
+    finally:
+        shell.end()
+
+
+# --- docs/operating.md ---
+
+PAGE = Path(__file__).parents[2] / "docs" / "operating.md"
+ITS_WORKER = "4ad5546d"
+
+
+def test_the_page_does_what_it_says(tmp_path: Path) -> None:
+    page = PAGE.read_text()
+    (configuration,) = re.findall(r"^```toml\n(.*?)^```", page, re.S | re.M)
+    commands = re.findall(r"^\$ maitred (.+)$", page, re.M)
+    assert len(commands) >= 12
+    shown = dead = ""
+    with house(tmp_path, configuration) as run:
+        for line in commands:
+            victim = workers(run)[0]
+            if "--dead" in line:
+                os.kill(victim["pid"], signal.SIGKILL)
+                dead = victim["id"]
+                wait_for(lambda: dead in run("workers", "--dead", "--json").stdout)  # noqa: B023
+            meant = dead if line.startswith("workers show") else victim["id"]
+            done = run(*line.replace(ITS_WORKER, meant[:8]).split())
+            assert done.returncode == 0, (line, done.stdout, done.stderr)
+            shown = done.stdout if "show" in line else shown
+    sample = re.search(r"^\$ maitred workers show \w+\n(.*?)^```", page, re.S | re.M)
+    assert sample is not None
+    assert first_words(shown) == first_words(sample[1])
+
+
+def first_words(text: str) -> list[str]:
+    return [line.split()[0] for line in text.splitlines()]
