@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import itertools
 import json
 import os
+import pty
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +23,7 @@ import pytest
 from scripted_broker import ScriptedBroker, free_endpoint
 from user_shell import ANY_PORT, Shell, ended, ready, wait_for
 
+from maitred.client import Client
 from maitred.protocol import frames
 from maitred.protocol import messages as m
 from maitred.protocol.body import encode_body
@@ -159,6 +164,21 @@ def test_recycling_is_over_when_the_old_are_gone(broker: ScriptedBroker, scene: 
     ]
     printed(broker, "recycle", "app")
     assert len(scene.acts) == 1
+
+
+def test_a_terminal_is_told_how_far_it_is(broker: ScriptedBroker, scene: Scene) -> None:
+    both = scene.acts[0]
+    scene.acts = [[*both, row(NEW, "starting")]] * 8 + [[*both, row(NEW)]]
+    here, there = pty.openpty()
+    command = [sys.executable, "-m", "maitred.cli", "--endpoint", broker.clients, "scale", "app", "3"]
+    environment = os.environ | {"TERM": "xterm", "COLUMNS": "120"}
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=there, env=environment, timeout=50)
+    os.close(there)
+    said = os.read(here, 65536).decode()
+    os.close(here)
+    assert done.returncode == 0
+    assert json.loads(done.stdout) == {"pool": "app"}
+    assert "2 of 3 workers are ready (aaaaaaaa is starting)" in said
 
 
 def test_what_is_not_done_in_time_is_said_and_what_it_waits_for(broker: ScriptedBroker, scene: Scene) -> None:
@@ -310,17 +330,36 @@ def test_a_pool_is_scaled(operate: Run) -> None:
     assert len(workers(operate)) == 2
 
 
-def test_a_pool_is_recycled_under_load(operate: Run) -> None:
+def test_a_pool_is_recycled_under_load(operate: Run, tmp_path: Path) -> None:
     before = {each["id"] for each in workers(operate)}
-    done = operate("recycle", "app", "--timeout", "40s")
+    over = threading.Event()
+    endpoint = json.loads((tmp_path / "run" / "broker.json").read_text())["clients"][0]
+    with ThreadPoolExecutor(2) as callers:
+        calls = [callers.submit(call_until, over, endpoint) for _ in range(2)]
+        try:
+            done = operate("recycle", "app", "--timeout", "40s")
+        finally:
+            over.set()
+        assert all(each.result() > 0 for each in calls), "and none of them has failed"
     assert done.returncode == 0, done.stderr
     after = {each["id"] for each in workers(operate)}
     assert len(after) == 2
     assert not after & before
     dead = json.loads(operate("workers", "--dead", "--json").stdout)
     assert {each["worker"] for each in dead} == before
+    assert {each["cause"] for each in dead} == {"operator"}
     shown = operate("workers", "show", min(before)[:8])
     assert shown.returncode == 0, shown.stderr
+
+
+def call_until(over: threading.Event, endpoint: str) -> int:
+    """Call again and again; returns how often."""
+    with Client(endpoint) as client:
+        for number in itertools.count(1):
+            client.execute("app", "nap", {"seconds": 0.01})
+            if over.is_set():
+                return number
+    raise AssertionError
 
 
 def test_a_pool_is_paused_and_resumed(operate: Run) -> None:
