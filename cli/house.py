@@ -46,7 +46,7 @@ class House:
         self._log = (log_level, log_format)
         self._reload = reload
         self._stopping = trio.Event()
-        self._forced = False
+        self._exit = Exit.FINE
         self._bound = Bound([], [], 0)
         # A pool that is empty while nobody calls needs an agent too: to start workers when somebody does.
         self._wanted = {name: pool.size.min for name, pool in config.pools.items() if pool.adapter and pool.size.max}
@@ -54,18 +54,16 @@ class House:
         self._agents = [Kept(f"the agent of pool {name!r}", partial(self._launch_agent, name)) for name in self._wanted]
 
     async def run(self) -> int:
-        """Run until a signal; returns the exit code.
-
-        Raises:
-            StartError: the broker did not start.
-        """
+        """Run until a signal, or end at once where the broker does not start; returns the exit code."""
         async with trio.open_nursery() as nursery:
             await nursery.start(self._obey_signals)
-            nursery.start_soon(self._start_and_watch)
-            await self._stopping.wait()
+            async with trio.open_nursery() as watching:
+                watching.start_soon(self._start_and_watch)
+                await self._stopping.wait()
+                watching.cancel_scope.cancel()
             await self._end()
             nursery.cancel_scope.cancel()
-        return Exit.FAILED if self._forced else Exit.FINE
+        return self._exit
 
     # --- starting ---
 
@@ -73,17 +71,16 @@ class House:
         began = time.monotonic()
         try:
             await self._broker.start()
-        except StartError:
-            if self._stopping.is_set():  # it was told to end before it listened
-                return
-            raise
-        if self._stopping.is_set():
+        except StartError as error:  # the first time nothing is lost by ending: its port is taken, as a rule
+            say(str(error))
+            self._exit = Exit.FAILED
+            self._stopping.set()
             return
         for agent in self._agents:
             await agent.start()
         async with trio.open_nursery() as nursery:
             for each in (self._broker, *self._agents):
-                nursery.start_soon(each.keep, self._stopping)
+                nursery.start_soon(each.keep)
             await self._announce(began)
 
     def _launch_broker(self) -> ChildProcess:
@@ -114,7 +111,7 @@ class House:
             task_status.started()
             async for _ in signals:
                 if self._stopping.is_set():
-                    self._forced = True
+                    self._exit = Exit.FAILED
                     for process in _alive([self._broker, *self._agents]):
                         process.force()
                 else:
@@ -136,18 +133,13 @@ class House:
                     await process.ended()
             for process in alive:
                 if process.exit_code is None:
-                    self._forced = True
+                    self._exit = Exit.FAILED
                     process.kill()
 
 
 def run_house(config: Config, log_level: str, log_format: str, *, reload: bool = False) -> int:
     """Run a house until a signal; returns the exit code."""
-    try:
-        return trio.run(House(config, log_level, log_format, reload=reload).run)
-    except* StartError as group:
-        for error in group.exceptions:
-            say(str(error))
-    return Exit.FAILED
+    return trio.run(House(config, log_level, log_format, reload=reload).run)
 
 
 def run_agent(told: AgentSettings) -> int:

@@ -52,19 +52,15 @@ class Kept:
         if self._ready is not None:
             await self._ready(self.process)
 
-    async def keep(self, stopping: trio.Event) -> None:
-        """Start it again whenever it has ended, until `stopping`. Cancelling leaves it as it is."""
+    async def keep(self) -> None:
+        """Start it again whenever it has ended, until cancelled, which leaves it as it is."""
         came_up = True
         while True:
             began = trio.current_time()
             failure = await self._death() if came_up else "did not come up"
-            if stopping.is_set():
-                return
             pause = self._backoff.died(trio.current_time() - began, came_up)
             say(f"{self._what} {failure}; started again {f'in {pause:g} s' if pause else 'at once'}")
-            with trio.move_on_after(pause):
-                await stopping.wait()
-                return
+            await trio.sleep(pause)
             came_up = await self._comes_up()
 
     async def _death(self) -> str:

@@ -7,7 +7,6 @@ from typing import cast
 
 import pytest
 import trio
-import trio.testing
 
 from maitred.cli.processes import ChildProcess, StartError
 from maitred.cli.supervision import RESTART_LONGEST_S, Kept
@@ -35,24 +34,12 @@ def keeper(started: list[float], *lives_s: float) -> Kept:
     return Kept("it", launch)
 
 
-async def test_what_died_is_not_started_again_once_all_is_to_end(autojump_clock: object) -> None:
-    started: list[float] = []
-    stopping = trio.Event()
-    it = keeper(started, 5.0)
-    await it.start()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(it.keep, stopping)
-        await trio.testing.wait_all_tasks_blocked()
-        stopping.set()
-    assert len(started) == 1
-
-
 async def test_what_goes_on_dying_is_started_later_each_time_up_to_a_limit(autojump_clock: object) -> None:
     started: list[float] = []
     it = keeper(started)
     await it.start()
     with trio.move_on_after(100):
-        await it.keep(trio.Event())
+        await it.keep()
     pauses = [after - before for before, after in itertools.pairwise(started)]
     assert pauses[0] == pytest.approx(0, abs=0.001), "who has served is replaced at once"
     assert pauses[1] > 0
@@ -65,7 +52,7 @@ async def test_who_lived_long_is_started_at_once_again(autojump_clock: object) -
     it = keeper(started, 0, 0, 0, 0, 60, 60)
     await it.start()
     with trio.move_on_after(100):
-        await it.keep(trio.Event())
+        await it.keep()
     assert started[5] - started[4] == pytest.approx(60)
 
 
@@ -81,7 +68,7 @@ async def test_what_does_not_come_up_is_tried_again(autojump_clock: object, caps
     it = Kept("it", it._launch, ready)
     await it.start()
     with trio.move_on_after(100):
-        await it.keep(trio.Event())
+        await it.keep()
     assert len(started) == 4
     said = capsys.readouterr().err.splitlines()
     assert said[0] == "maitred: it ended with exit code 1; started again at once"

@@ -375,6 +375,7 @@ def test_a_worker_is_drained_and_replaced(operate: Run) -> None:
     done = operate("drain", first[:8], "--timeout", "30s")
     assert done.returncode == 0, done.stderr
     assert first not in {each["id"] for each in workers(operate)}
+    wait_for(lambda: [each["state"] for each in workers(operate)] == ["idle", "idle"])
 
 
 def test_a_pool_is_drained(operate: Run) -> None:
