@@ -12,6 +12,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from maitred.cli import progress
 from maitred.cli.options import Options, talking_to_broker
@@ -104,7 +105,7 @@ class _Operation:
                     fail(f"{stand.text}; {stand.hopeless}", Exit.FAILED)
                 if time.monotonic() > until:
                     _give_up(stand.text, self._timeout_s)
-                line.update(stand.text)
+                line.update(Text(stand.text))
                 time.sleep(POLL_S)
 
 

@@ -63,9 +63,8 @@ def recycled(pools_of: Collection[str], before: Collection[str], size: int) -> G
         left = [row for row in workers if row["id"] in before]
         count = len(ready(row for row in workers if row["pool"] in pools_of and row.get("agent")))
         text = f"{len(before) - len(left)} of {len(before)} workers are replaced{_named(left)}"
-        return Stand(
-            not left and count >= size, text, "; ".join(filter(None, (_degraded(pools, it) for it in pools_of)))
-        )
+        hopeless = "; ".join(filter(None, (_degraded(pools, name) for name in pools_of)))
+        return Stand(not left and count >= size, text, hopeless)
 
     return stand
 
@@ -86,8 +85,8 @@ def quiet(names: Collection[str], *, queue: bool) -> Goal:
     def stand(pools: Rows, workers: Rows) -> Stand:
         busy = [row for row in workers if row["pool"] in names and row.get("held")]
         queued = sum(row["queued"] for row in pools if row["name"] in names) if queue else 0
-        waiting = f", {queued} requests wait" if queued else ""
-        return Stand(not busy and not queued, f"{len(busy)} workers have something to run{_named(busy)}{waiting}")
+        waiting = f", queued requests: {queued}" if queued else ""
+        return Stand(not busy and not queued, f"busy workers: {len(busy)}{_named(busy)}{waiting}")
 
     return stand
 
