@@ -1,17 +1,17 @@
-"""`maitred status | pools | workers`: one look at a running broker."""
+"""`maitred status | pools`: one look at a running broker, and what the other lists have in common."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import typer
 
 from maitred.cli.options import Options, talking_to_broker
-from maitred.cli.output import print_json, print_table
+from maitred.cli.output import Exit, fail, print_json, print_table
 from maitred.client import Client
 
-__all__ = ["Json", "Rows", "look", "pools", "status", "workers"]
+__all__ = ["Json", "Rows", "age", "look", "one", "pools", "status"]
 
 Rows = list[dict[str, Any]]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -22,6 +22,7 @@ POOL_COLUMNS = {
     "BUSY": "busy",
     "STARTING": "starting",
     "TOTAL": "total",
+    "SIZE": "bounds",
     "QUEUED": "queued",
     "MAX QUEUE": "max_queue",
     "LEVEL": "level",
@@ -29,19 +30,11 @@ POOL_COLUMNS = {
     "DONE": "completed",
     "FAILED": "failed",
     "REFUSED": "refused",
+    "RESTARTS": "restarts",
     "TIMEOUT": "timeout",
 }
-WORKER_COLUMNS = {
-    "ID": "short_id",
-    "POOL": "pool",
-    "HOST": "host",
-    "PID": "pid",
-    "STATE": "state",
-    "RSS": "rss",
-    "REQUESTS": "requests",
-    "REQUEST": "request",
-    "FOR": "request_age",
-}
+# What a pool's row may say of its workers' surroundings, each on a line of its own.
+POOL_LINES = {"memory": "memory limits by", "gpus": "GPUs:"}
 
 
 def status(context: typer.Context, json: Json = False) -> None:
@@ -53,7 +46,7 @@ def status(context: typer.Context, json: Json = False) -> None:
         print_json({"broker": broker, "pools": rows})
         return
     state = "draining" if broker["draining"] else "serving"
-    print(f"{broker['software']}: {state} for {_age(broker['uptime'])}, {_count(broker['requests'], 'request')} under way, "
+    print(f"{broker['software']}: {state} for {age(broker['uptime'])}, {_count(broker['requests'], 'request')} under way, "
           f"{_count(broker['clients'], 'client')} connected")  # fmt: skip
     _print_pools(rows)
 
@@ -61,11 +54,6 @@ def status(context: typer.Context, json: Json = False) -> None:
 def pools(context: typer.Context, json: Json = False) -> None:
     """The pools."""
     look(context, json, Client.pools, _print_pools)
-
-
-def workers(context: typer.Context, json: Json = False) -> None:
-    """The workers, those that are starting included."""
-    look(context, json, Client.workers, _print_workers)
 
 
 def look(context: typer.Context, json: bool, ask: Callable[[Client], Rows], for_people: Callable[[Rows], None]) -> None:
@@ -76,23 +64,46 @@ def look(context: typer.Context, json: bool, ask: Callable[[Client], Rows], for_
     (print_json if json else for_people)(rows)
 
 
-def _print_workers(rows: Rows) -> None:
-    shown = [row | {"short_id": row["id"][:8]} for row in rows]
-    print_table(WORKER_COLUMNS, shown, empty="no workers")
+def one(rows: Mapping[str, dict[str, Any]], begins: str, what: str) -> dict[str, Any]:
+    """The row whose id begins so; where there is none, or several, say so and end.
+
+    `rows` by id; `what` is the command that lists them: "workers".
+    """
+    found = [row for key, row in rows.items() if key.startswith(begins)]
+    if len(found) != 1:
+        fail(
+            f"{len(found) or 'no'} {what}' ids begin with {begins!r}; `maitred {what}` shows what is there", Exit.FAILED
+        )
+    return found[0]
 
 
 def _print_pools(rows: Rows) -> None:
-    print_table(POOL_COLUMNS, rows, empty="no pools")
+    print_table(POOL_COLUMNS, [row | _bounds(row) for row in rows], empty="no pools")
     for row in rows:
-        if row.get("degraded"):
+        reason = row.get("reason")
+        if reason:
+            print(f"pool {row['name']!r} is not ready: {reason}")
+        if row.get("degraded") and row["degraded"] not in (reason or ""):
             print(f"pool {row['name']!r} is degraded: {row['degraded']}")
+        for key, words in POOL_LINES.items():
+            if row.get(key):
+                print(f"pool {row['name']!r}: {words} {row[key]}")
+
+
+def _bounds(row: dict[str, Any]) -> dict[str, str]:
+    """How many workers a pool is to have, and between which bounds; nothing where nobody is there who says."""
+    if not row.get("agents"):
+        return {}
+    fixed = row["least"] == row["most"]
+    return {"bounds": str(row["size"]) if fixed else f"{row['size']} ({row['least']} to {row['most']})"}
 
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _age(seconds: float) -> str:
+def age(seconds: float) -> str:
+    """A time for people: "2 min 5 s"."""
     minutes, seconds = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:

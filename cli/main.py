@@ -13,7 +13,19 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from maitred.cli import bench, call, configuration, look, quarantine, requests, serve, sessions
+from maitred.cli import (
+    bench,
+    call,
+    configuration,
+    doctor,
+    look,
+    operate,
+    quarantine,
+    requests,
+    serve,
+    sessions,
+    workers,
+)
 from maitred.cli.options import Options
 
 __all__ = ["app", "broker_main", "main"]
@@ -72,11 +84,17 @@ app.command()(serve.pool)
 app.command()(call.call)
 app.command()(look.status)
 app.command()(look.pools)
-app.command()(look.workers)
+app.add_typer(workers.app, name="workers")
 app.add_typer(requests.app, name="requests")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(sessions.app, name="sessions")
+app.command()(operate.scale)
+app.command()(operate.recycle)
+app.command()(operate.drain)
+app.command()(operate.pause)
+app.command()(operate.resume)
 app.add_typer(configuration.app, name="config")
+app.command()(doctor.doctor)
 app.command(context_settings=bench.SETTINGS)(bench.bench)
 
 

@@ -16,7 +16,10 @@ from rich.table import Table
 
 from maitred.client.errors import MaitredError, RemoteError, Unavailable
 
-__all__ = ["Exit", "as_json", "fail", "print_json", "print_table", "report"]
+__all__ = ["Exit", "as_json", "fail", "megabytes", "print_json", "print_row", "print_table", "report"]
+
+BYTES = ("rss", "peak_rss", "memory_limit", "memory", "gpu_bytes")
+"""Keys of tables whose values are numbers of bytes."""
 
 
 class Exit(enum.IntEnum):
@@ -70,11 +73,22 @@ def print_table(columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]], *
 def _cell(key: str, value: Any) -> str:
     if value is None:
         return "-"
-    if key in ("rss", "peak_rss", "memory_limit"):
-        return f"{value / 1e6:,.0f} MB"
+    if key in BYTES and not isinstance(value, str):
+        return megabytes(value)
     if isinstance(value, float):
         return f"{value:.3g} s" if value < 100 else f"{value:,.0f} s"
     return str(value)
+
+
+def print_row(row: Mapping[str, Any]) -> None:
+    """All of one row, a line for each key."""
+    for key, value in row.items():
+        print(f"{key}: {value if isinstance(value, str | int | float) else as_json(value)}")
+
+
+def megabytes(size: float) -> str:
+    """A number of bytes for people."""
+    return f"{size / 1e6:,.0f} MB"
 
 
 def fail(text: str, code: Exit) -> NoReturn:

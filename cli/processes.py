@@ -21,7 +21,7 @@ from maitred.broker.process import Bound
 from maitred.broker.settings import BrokerSettings
 from maitred.worker.agent_settings import AgentSettings
 
-__all__ = ["ChildProcess", "StartError", "start_agent", "start_broker"]
+__all__ = ["ChildProcess", "StartError", "launch_broker", "listening", "start_agent", "start_broker"]
 
 POLL_S = 0.05
 """How often a process is asked whether it lives, where the system has no descriptor for that (not Linux)."""
@@ -73,6 +73,11 @@ class ChildProcess:
         ready, _, _ = select.select([self._popen.stdout], [], [], timeout_s)
         return self._popen.stdout.readline() if ready else b""
 
+    async def wait_report(self) -> None:
+        """Return when there is something to read, or it has ended. Under trio."""
+        assert self._popen.stdout is not None
+        await trio.lowlevel.wait_readable(self._popen.stdout)
+
     def terminate(self) -> None:
         """Ask it to finish what runs, and end."""
         if self._popen.poll() is None:
@@ -123,18 +128,38 @@ class ChildProcess:
 
 
 def start_broker(settings: BrokerSettings) -> tuple[ChildProcess, Bound]:
-    """Start a broker and wait until it listens.
+    """Start a broker and wait, in this thread, until it listens.
 
     Raises:
         StartError: it ended, or did not say in time that it listens.
     """
-    process = ChildProcess("maitred.broker.process", "child", settings, reports=True)
-    line = process.read_report(BIND_TIMEOUT_S)
+    process = launch_broker(settings)
+    return process, _bound(process, BIND_TIMEOUT_S)
+
+
+def launch_broker(settings: BrokerSettings) -> ChildProcess:
+    """Start a broker. `listening` waits until it does so."""
+    return ChildProcess("maitred.broker.process", "child", settings, reports=True)
+
+
+async def listening(process: ChildProcess) -> Bound:
+    """Wait, under trio, until a broker that was launched listens; returns where.
+
+    Raises:
+        StartError: it ended, or did not say so in time; it is killed.
+    """
+    with trio.move_on_after(BIND_TIMEOUT_S):
+        await process.wait_report()
+    return _bound(process, 0)
+
+
+def _bound(process: ChildProcess, timeout_s: float) -> Bound:
+    line = process.read_report(timeout_s)
     if not line:
         process.kill()
         process.wait()
         raise StartError("the broker did not start")
-    return process, msgspec.json.decode(line, type=Bound)
+    return msgspec.json.decode(line, type=Bound)
 
 
 def start_agent(settings: AgentSettings) -> ChildProcess:

@@ -8,7 +8,7 @@ import typer
 
 from maitred.cli.look import Json, Rows, look
 from maitred.cli.options import Options, talking_to_broker
-from maitred.cli.output import Exit, as_json, fail, print_json, print_table
+from maitred.cli.output import Exit, fail, print_json, print_row, print_table
 from maitred.client import Client
 
 __all__ = ["app"]
@@ -53,8 +53,7 @@ def show(context: typer.Context, fingerprint: Fingerprint, json: Json = False) -
     if json:
         print_json(found[0])
         return
-    for key, value in found[0].items():
-        print(f"{key}: {value if isinstance(value, str | int | float) else as_json(value)}")
+    print_row(found[0])
 
 
 @app.command("release")

@@ -21,14 +21,20 @@ PATIENCE_S = 2.0
 """After so long without a word the user is told what is waited for."""
 
 
-def up(context: typer.Context) -> None:
+Reload = Annotated[
+    bool,
+    typer.Option("--reload", help="Replace a pool's workers whenever a file of its adapter changes: for development."),
+]
+
+
+def up(context: typer.Context, reload: Reload = False) -> None:
     """Start a broker and one agent per pool, and keep them running. Ctrl-C or SIGTERM drains; a second one forces."""
     from maitred.cli.house import run_house
 
     options: Options = context.obj
     config = load_config(options)
     _refuse_bad_adapters(config, list(config.pools))
-    raise typer.Exit(run_house(config, options.log_level, options.log_format))
+    raise typer.Exit(run_house(config, options.log_level, options.log_format, reload=reload))
 
 
 def broker(context: typer.Context) -> None:

@@ -8,7 +8,7 @@ import typer
 
 from maitred.cli.look import Json, Rows, look
 from maitred.cli.options import Options, talking_to_broker
-from maitred.cli.output import Exit, as_json, fail, print_json, print_table
+from maitred.cli.output import Exit, fail, print_json, print_row, print_table
 from maitred.client import Client
 
 __all__ = ["app"]
@@ -54,8 +54,7 @@ def show(context: typer.Context, session: Id, json: Json = False) -> None:
     if json:
         print_json(row)
         return
-    for key, value in row.items():
-        print(f"{key}: {value if isinstance(value, str | int | float) else as_json(value)}")
+    print_row(row)
 
 
 @app.command("close")

@@ -39,9 +39,28 @@ class Operating(Connections):
         """One row a session, as `maitred sessions --json` has them."""
         return self._ask(messages.Query, "sessions")
 
+    def deaths(self) -> list[dict[str, Any]]:
+        """One row for each worker that died of late, as `maitred workers --dead --json` has them."""
+        return self._ask(messages.Query, "deaths")
+
     def broker(self) -> dict[str, Any]:
         """The broker itself: the "broker" of `maitred status --json`."""
         return self._ask(messages.Query, "broker")
+
+    def operate(self, verb: str, target: str) -> dict[str, Any]:
+        """Have the broker do something to a pool or a worker; what it began may take longer than this returns.
+
+        Args:
+            verb: "scale", "pause", "resume", "drain" or "recycle".
+            target: a pool ("scale": "POOL=N"); for the last two also a worker, by four digits of its id or more.
+
+        Returns:
+            What was done.
+
+        Raises:
+            InvalidArgument: no such verb, pool or worker, or a size that the pool may not have.
+        """
+        return self._ask(messages.Operate, verb, target)
 
     def cancel_request(self, request: str) -> dict[str, Any]:
         """Have any client's request stopped: its `id` in `requests`. Returns what was done.
@@ -49,7 +68,7 @@ class Operating(Connections):
         Raises:
             InvalidArgument: no such request is known; it may have ended.
         """
-        return self._ask(messages.Operate, "cancel", request)
+        return self.operate("cancel", request)
 
     def release(self, fingerprint: str) -> dict[str, Any]:
         """Let a request be run again that killed workers: its `fingerprint` in `quarantine`, or "all".
@@ -59,7 +78,7 @@ class Operating(Connections):
         Raises:
             InvalidArgument: no such fingerprint is known.
         """
-        return self._ask(messages.Operate, "release", fingerprint)
+        return self.operate("release", fingerprint)
 
     def close_session(self, session: str) -> dict[str, Any]:
         """Close any session: its `id` in `sessions`. Returns what it was.

@@ -8,7 +8,7 @@
 Where a running broker is found on this host is in `maitred.config.rundir`. Nothing here imports the rest of maitred.
 """
 
-from maitred.config.check import check_adapters, import_path
+from maitred.config.check import Imported, check_adapters, import_adapters, import_path
 from maitred.config.hardware import Hardware, cpus, gpus
 from maitred.config.json_schema import json_schema
 from maitred.config.kinds import Size
@@ -24,6 +24,7 @@ __all__ = [
     "Config",
     "ConfigError",
     "Hardware",
+    "Imported",
     "PoolConfig",
     "Problem",
     "Size",
@@ -35,6 +36,7 @@ __all__ = [
     "format_duration",
     "format_size",
     "gpus",
+    "import_adapters",
     "import_path",
     "json_schema",
     "load",

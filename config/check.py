@@ -14,12 +14,14 @@ from collections.abc import Generator, Iterable
 from itertools import islice
 from pathlib import Path
 
+import msgspec
+
 from maitred.config.hardware import cpus
 from maitred.config.problems import Problem, shown
 from maitred.config.schema import Config
 from maitred.config.toml_text import dotted
 
-__all__ = ["check_adapters", "import_path"]
+__all__ = ["Imported", "check_adapters", "import_adapters", "import_path"]
 
 IMPORT_TIMEOUT_S = 60.0
 """An import that loads numerical libraries from a cold disk takes some ten seconds."""
@@ -27,9 +29,11 @@ IMPORT_TIMEOUT_S = 60.0
 MAX_REASON_CHARS = 300
 MAX_OUTPUT_BYTES = 64 * 1024
 
-# What the child is told: adapter, path, and the file for its verdict: "" or what is wrong. Loaded as a worker would.
+# What the child is told: adapter, path, and the file for its verdict: "" or what is wrong, and the time that it took.
+# Loaded as a worker would.
 _CHILD = """
-import json, os, sys, traceback
+import json, os, sys, time, traceback
+began = time.perf_counter()
 adapter, path, verdict = json.loads(sys.argv[1])
 del sys.argv[1:]
 from maitred.worker.loading import AdapterError, extend_path, load_service
@@ -50,9 +54,23 @@ except BaseException as error:
     if where:
         said = f"{said} ({where[0]}:{where[1]})"
 with open(verdict, "w", encoding="utf-8", errors="replace") as file:
-    json.dump(said, file)
+    json.dump([said, time.perf_counter() - began], file)
 os._exit(0)
 """
+
+
+class Imported(msgspec.Struct, frozen=True):
+    """How the import of an adapter went.
+
+    Attributes:
+        adapter: its name.
+        reason: what is wrong; "" where nothing is.
+        took_s: how long it took; None where it did not come to its end.
+    """
+
+    adapter: str
+    reason: str
+    took_s: float | None
 
 
 def import_path(config: Config) -> list[str]:
@@ -77,17 +95,26 @@ def check_adapters(
         timeout_s: how long an import may take; it is killed after that.
     """
     names = list(config.pools) if pools is None else list(pools)
-    adapters = {adapter: name for name in reversed(names) if (adapter := config.pools[name].adapter) is not None}
+    imported = {it.adapter: it.reason for it in import_adapters(config, python, pools=names, timeout_s=timeout_s)}
     path = import_path(config)
-    reasons: dict[str, str] = {}
+    return [
+        _problem(config, name, imported[a], path) for name in names if (a := config.pools[name].adapter) and imported[a]
+    ]
+
+
+def import_adapters(
+    config: Config, python: str = sys.executable, *, pools: Iterable[str], timeout_s: float = IMPORT_TIMEOUT_S
+) -> list[Imported]:
+    """Import the adapters of these pools, several at a time, each once. Arguments as of `check_adapters`."""
+    adapters = list(dict.fromkeys(adapter for name in pools if (adapter := config.pools[name].adapter) is not None))
+    path = import_path(config)
+    done: list[Imported] = []
     waiting = iter(adapters)
     while batch := list(islice(waiting, max(4, cpus()))):
         with _importing(batch, path, python) as imports:
             deadline = time.monotonic() + timeout_s
-            reasons |= {each.adapter: each.reason(deadline, timeout_s) for each in imports}
-    return [
-        _problem(config, name, reasons[a], path) for name in names if (a := config.pools[name].adapter) and reasons[a]
-    ]
+            done += [each.outcome(deadline, timeout_s) for each in imports]
+    return done
 
 
 def _problem(config: Config, pool: str, reason: str, path: list[str]) -> Problem:
@@ -114,17 +141,19 @@ class _Import:
                 start_new_session=True,
             )
 
-    def reason(self, deadline: float, timeout_s: float) -> str:
-        """Wait for its end; returns what is wrong, "" where nothing is."""
+    def outcome(self, deadline: float, timeout_s: float) -> Imported:
+        """Wait for its end; returns how it went."""
         try:
             code = self._process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
-            return f"it took longer than {timeout_s:g} s"
+            return Imported(self.adapter, f"it took longer than {timeout_s:g} s", None)
         with contextlib.suppress(OSError, ValueError):
-            return str(json.loads(self._verdict.read_text(encoding="utf-8")))[:MAX_REASON_CHARS]
+            reason, took_s = json.loads(self._verdict.read_text(encoding="utf-8"))
+            return Imported(self.adapter, reason[:MAX_REASON_CHARS], took_s)
         last = self._last_words()
         ended = f"signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"exit code {code}"
-        return f"importing it ended the process with {ended}" + (f": {last}" if last else "")
+        reason = f"importing it ended the process with {ended}" + (f": {last}" if last else "")
+        return Imported(self.adapter, reason, None)
 
     def end(self) -> None:
         """Kill it, and what it started."""

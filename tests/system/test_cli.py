@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import signal
 import socket
@@ -15,72 +14,17 @@ import tomllib
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
+from user_shell import ANY_PORT, Shell, ended, ready, wait_for
 
 from maitred.client import Client
 from maitred.client.errors import Unavailable
 
 pytestmark = pytest.mark.slow
 
-ANY_PORT = ["--set", "broker.clients=tcp://127.0.0.1:0", "--set", "broker.workers=tcp://127.0.0.1:0"]
 HERE = Path(__file__).parent
-
-
-class Shell:
-    """A user with a run directory of his own."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.started: list[subprocess.Popen[str]] = []
-        self.environment = {key: value for key, value in os.environ.items() if not key.startswith("MAITRED_")}
-        self.environment["MAITRED_RUN_DIR"] = str(directory / "run")
-
-    def maitred(self, *words: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "maitred.cli", *words],
-            env=self.environment, cwd=self.directory, input=text, capture_output=True, text=True, timeout=50,
-        )  # fmt: skip
-
-    def start(self, *words: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "maitred.cli", *words],
-            env=self.environment, cwd=self.directory, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            preexec_fn=_hears_ctrl_c,
-        )  # fmt: skip
-        self.started.append(process)
-        return process
-
-    def end(self) -> None:
-        """A test that failed leaves nobody behind."""
-        for process in self.started:
-            if process.poll() is None:
-                process.kill()
-                process.communicate()
-
-    def json(self, *words: str) -> Any:
-        done = self.maitred(*words)
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-
-
-def _hears_ctrl_c() -> None:
-    """As at a terminal, also where these tests run in the background of a shell, which has SIGINT ignored there."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-def ready(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    assert line, process.stderr.read() if process.stderr else ""
-    return line
-
-
-def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
-    _, errors = process.communicate(timeout=40)
-    return process.returncode, errors
 
 
 @pytest.fixture(scope="module")
@@ -350,36 +294,6 @@ def test_a_second_signal_ends_it_at_once(shell: Shell) -> None:
     call.communicate()
 
 
-def test_kill_9_of_up_leaves_nobody(shell: Shell) -> None:
-    (shell.directory / "maitred.toml").write_text(ONE_POOL)
-    house = shell.start(*ANY_PORT, "up")
-    ready(house)
-    family = psutil.Process(house.pid).children(recursive=True)
-    assert len(family) >= 4
-    house.kill()
-    house.communicate()
-    assert not psutil.wait_procs(family, timeout=2)[1], "somebody is left"
-
-
-@pytest.mark.parametrize("victim", ["broker", "agent"])
-def test_up_starts_again_who_dies(shell: Shell, victim: str) -> None:
-    (shell.directory / "maitred.toml").write_text(ONE_POOL)
-    house = shell.start(*ANY_PORT, "up")
-    ready(house)
-    before = shell.json("call", "app", "pid")
-    children = psutil.Process(house.pid).children()
-    killed = next(
-        child
-        for child in children
-        if f"maitred.{'worker' if victim == 'agent' else victim}" in " ".join(child.cmdline())
-    )
-    killed.kill()
-    after = wait_for(lambda: (done := shell.maitred("call", "app", "pid", "--timeout", "5s")).returncode == 0 and done)
-    assert (json.loads(after.stdout) == before) is (victim == "broker"), "a broker's death leaves the workers alone"
-    house.send_signal(signal.SIGTERM)
-    assert ended(house)[0] == 0
-
-
 def test_broker_and_pool_apart(shell: Shell) -> None:
     (shell.directory / "maitred.toml").write_text(ONE_POOL)
     broker = shell.start(*ANY_PORT, "broker")
@@ -409,10 +323,3 @@ def test_a_worker_without_an_agent_ends_at_ctrl_c(shell: Shell, number: signal.S
     assert shell.json("workers", "--json") == []
     broker.send_signal(signal.SIGTERM)
     assert ended(broker)[0] == 0
-
-
-def wait_for(condition: Any, patience_s: float = 20.0) -> Any:
-    began = time.monotonic()
-    while not (found := condition()):
-        assert time.monotonic() - began < patience_s, "it never came true"
-    return found

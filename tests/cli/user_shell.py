@@ -1,0 +1,76 @@
+"""A user at a shell: the commands as they are typed, each a real process, and a run directory that nobody else has."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+ANY_PORT = ["--set", "broker.clients=tcp://127.0.0.1:0", "--set", "broker.workers=tcp://127.0.0.1:0"]
+
+
+class Shell:
+    """A user with a run directory of his own."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.started: list[subprocess.Popen[str]] = []
+        self.environment = {key: value for key, value in os.environ.items() if not key.startswith("MAITRED_")}
+        self.environment["MAITRED_RUN_DIR"] = str(directory / "run")
+
+    def maitred(self, *words: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "maitred.cli", *words],
+            env=self.environment, cwd=self.directory, input=text, capture_output=True, text=True, timeout=50,
+        )  # fmt: skip
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "maitred.cli", *words],
+            env=self.environment, cwd=self.directory, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            preexec_fn=_hears_ctrl_c,
+        )  # fmt: skip
+        self.started.append(process)
+        return process
+
+    def end(self) -> None:
+        """A test that failed leaves nobody behind."""
+        for process in self.started:
+            process.kill()
+            process.wait()
+            for stream in filter(None, (process.stdout, process.stderr)):
+                stream.close()
+
+    def json(self, *words: str) -> Any:
+        done = self.maitred(*words)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+
+def _hears_ctrl_c() -> None:
+    """As at a terminal, also where these tests run in the background of a shell, which has SIGINT ignored there."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def ready(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert line, process.stderr.read() if process.stderr else ""
+    return line
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
+    _, errors = process.communicate(timeout=40)
+    return process.returncode, errors
+
+
+def wait_for(condition: Any, patience_s: float = 20.0) -> Any:
+    began = time.monotonic()
+    while not (found := condition()):
+        assert time.monotonic() - began < patience_s, "it never came true"
+    return found
