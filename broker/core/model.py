@@ -1,4 +1,4 @@
-"""The vocabulary as data: request, client, worker (agents and sessions have files of their own). Who is where; nothing here decides anything.
+"""The vocabulary as data: request, client, worker (`agent` and `session` are others). Nothing here decides anything.
 
 Each request is in exactly one place: its pool's queue, or one worker's `held`. One that was answered before its worker
 was done with it (deadline, client gone) is in that worker's `abandoned`, where it still takes a slot.

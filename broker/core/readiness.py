@@ -4,10 +4,13 @@
     stalled      there is work, and a worker, and nothing is answered: alive, but consuming nothing
 
 Running is consuming, as long as it is within its time: a pool whose requests may take ten minutes is given ten minutes, and
-its health interval besides, before it counts as stalled. What runs over its time, or waits beside idle workers, is not.
+its health interval besides, before it counts as stalled. What does not stop though it was told to, or waits beside idle
+workers, is not.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 from maitred.broker.core.pool import Pool
 from maitred.broker.core.state import State
@@ -58,8 +61,14 @@ def _why_stalled(pool: Pool, now: float) -> str:
     interval_s = pool.settings.health_check_interval_s
     if not pool.load or not pool.workers or silent_s <= interval_s:
         return ""
-    held = [request for worker in pool.workers.values() for request in worker.held.values()]
-    allowed_s = interval_s + max((request.deadline - request.dispatched_at for request in held), default=0.0)
-    if silent_s <= allowed_s:
+    if silent_s <= interval_s + max(_times_s(pool), default=0.0):
         return ""
     return f"nothing was answered for {silent_s:.0f} s, with {pool.queued} queued and {pool.held} with workers"
+
+
+def _times_s(pool: Pool) -> Iterator[float]:
+    """How long each request that is with a worker may take there; what was told to stop and does not counts no more."""
+    for worker in pool.workers.values():
+        for key, request in (*worker.abandoned.items(), *worker.held.items()):
+            if request is not None and key not in worker.stuck:
+                yield request.deadline - request.dispatched_at
