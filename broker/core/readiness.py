@@ -46,7 +46,7 @@ def watch(state: State, pool: Pool, now: float) -> None:
     before = it.stalled
     if not pool.load or pool.paused:
         it.waits_since = now
-    elif not pool.workers:
+    elif all(worker.draining for worker in pool.workers.values()):
         it.waits_since += now - it.seen_at  # nobody is there to do it: that is another reason
     it.seen_at = now
     it.stalled = _why_stalled(pool, now)
@@ -59,7 +59,7 @@ def watch(state: State, pool: Pool, now: float) -> None:
 def _why_stalled(pool: Pool, now: float) -> str:
     silent_s = now - max(pool.pace.last_at, pool.health.waits_since)
     interval_s = pool.settings.health_check_interval_s
-    if not pool.load or not pool.workers or silent_s <= interval_s:
+    if not pool.load or not pool.workers or pool.paused or silent_s <= interval_s:
         return ""
     if silent_s <= interval_s + max(_times_s(pool), default=0.0):
         return ""
