@@ -40,7 +40,6 @@ class Deaths:
     def add(self, worker: bytes, pool: Pool, certificate: Certificate, now: float) -> bool:
         """Keep a certificate; False where this death was known already."""
         known = self._known.get(worker)
-        pool.last_death = certificate
         if known is not None:
             self._known[worker] = Death(pool.name, certificate, known.at)
             return False

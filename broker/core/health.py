@@ -7,6 +7,8 @@ silent is. Work is the better check: who completes requests is not asked.
 
 from __future__ import annotations
 
+import math
+
 from maitred.broker.core.dispatch import Dispatcher
 from maitred.broker.core.model import Worker
 from maitred.broker.core.pool import Pool
@@ -34,7 +36,7 @@ class Health:
             self._look_at(pool, now)
             interval_s = pool.settings.health_check_interval_s
             it.look_at = max(it.look_at + interval_s, now)  # one that is late is made up for, two are not
-        return min((pool.health.look_at for pool in pools), default=now)
+        return min((pool.health.look_at for pool in pools), default=math.inf)
 
     def _look_at(self, pool: Pool, now: float) -> None:
         it = pool.health

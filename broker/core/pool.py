@@ -16,7 +16,7 @@ from maitred.broker.core.queue import Queue
 from maitred.broker.core.session import Session
 from maitred.broker.core.settings import PoolSettings
 from maitred.broker.core.sizing import Sizing
-from maitred.protocol.messages import LEVEL_OK, Certificate, CommandInfo
+from maitred.protocol.messages import LEVEL_OK, CommandInfo
 
 
 class Vacancy(Struct, frozen=True):
@@ -68,7 +68,6 @@ class Pool:
         "held",
         "homeless",
         "last_batch",
-        "last_death",
         "level",
         "level_since",
         "outside",
@@ -126,7 +125,6 @@ class Pool:
         self.closed = ""
         """Why it refuses what is new; empty: it does not."""
         self.paused = False
-        self.last_death: Certificate | None = None
         self.deaths: dict[str, int] = {}
         """How many of its workers have died, by cause."""
         self.dynamic = False

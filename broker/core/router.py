@@ -290,6 +290,8 @@ class BrokerCore:
         self._clients.sweep(now)
         for pool in self.state.pools.values():
             pool.outside.expire(now)
+            if pool.homeless:  # the only worker may have been suspect, and be so no more
+                self._owners.house(pool, now)
             watch(self.state, pool, now)
         self._sweep_at = now + interval
 

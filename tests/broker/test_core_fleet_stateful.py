@@ -1,7 +1,7 @@
 """Pools that grow, shrink and are recycled, under deaths, lost agents and an operator: agents that obey, whatever comes.
 
-What must hold: an agent is told nothing outside its bounds, the load changes a pool once a cooldown, nothing that is dismissed
-had work, and in the end everything is answered, whoever was to go has gone, and the pool has shrunk to its least.
+What must hold: an agent is told nothing outside its bounds, nobody who is dismissed in his time has work, and in the end
+everything is answered, whoever was to go has gone, and the pool has shrunk to its least.
 """
 
 from __future__ import annotations
@@ -17,22 +17,20 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from maitred.broker.core.settings import PoolSettings
 from maitred.protocol import messages as m
 
-COOLDOWN_S = 0.5
-LEAST, MOST = 1, 4
+MOST = 4
 SETTINGS = PoolSettings(
     POOL,
     timeout_s=60.0,
     scale_up_after_s=0.2,
     scale_down_after_s=6.0,
-    scale_cooldown_s=COOLDOWN_S,
+    scale_cooldown_s=0.5,
     drain_timeout_s=4.0,
     health_check_interval_s=1.0,
 )
-CLIENT = id128(7)
 
 
 class FleetMachine(RuleBasedStateMachine):
-    @initialize(agents=st.integers(1, 2), least=st.integers(0, LEAST))
+    @initialize(agents=st.integers(1, 2), least=st.integers(0, 1))
     def start(self, agents: int, least: int) -> None:
         self.bench = Bench(pools=[SETTINGS], client_silence_s=1e6)
         self.client = self.bench.client()
@@ -49,10 +47,9 @@ class FleetMachine(RuleBasedStateMachine):
         self.count += 1
         return self.count
 
-    def agent_arrives(self, host: str | None = None, size: int | None = None) -> None:
+    def agent_arrives(self, host: str | None = None) -> None:
         number = 500 + self.number()
-        at_first = max(self.least, 0) if size is None else size
-        agent = AgentModel(self.bench, number, at_first, least=self.least, most=MOST, host=host or f"host-{number}")
+        agent = AgentModel(self.bench, number, self.least, least=self.least, most=MOST, host=host or f"host-{number}")
         self.agents.append(agent)
 
     def collect(self) -> None:
@@ -203,8 +200,6 @@ class FleetMachine(RuleBasedStateMachine):
         assert not any(worker.draining for worker in state.workers.values()), "it never went"
         assert [agent.size for agent in self.agents] == [self.least] * len(self.agents), "it did not shrink"
         assert len(state.workers) == self.least * len(self.agents)
-        moments = [note.fields["why"] for note in self.bench.notes if note.event == "pool.resized"]
-        assert set(moments) <= {"queue", "idle", "operator"}
 
 
 FleetMachine.TestCase.settings = hypothesis_settings(

@@ -215,6 +215,22 @@ def test_after_a_pause_of_the_broker_nobody_is_blamed() -> None:
     assert bench.say(client, m.Heartbeat())[-1] == (m.Heartbeat(), [])
 
 
+def test_a_check_has_its_time_again_after_a_pause_of_the_broker() -> None:
+    bench = Bench(pools=[PoolSettings(POOL, health_check_interval_s=0.1)])
+    agent = AgentModel(bench, size=1)
+    (worker,) = agent.get_ready()
+    beat(bench, 1.0, agent=agent)
+    assert len(checks(bench, worker)) == 1
+    bench.now += 3600.0
+    bench.perform(bench.core.tick(bench.now))
+    beat(bench, 2.0, agent=agent)
+    agent.obey()
+    assert agent.fenced == []
+    beat(bench, 2.0, agent=agent)
+    agent.obey()
+    assert agent.fenced
+
+
 def test_a_pause_of_the_broker_does_not_make_a_pool_stalled() -> None:
     bench = Bench(pools=POOLS)
     client, worker = bench.client(), bench.worker()
@@ -302,7 +318,7 @@ def test_a_queue_behind_work_that_was_given_up_and_does_not_end_is_stalled() -> 
 def test_time_without_any_worker_is_not_held_against_the_pool() -> None:
     bench = Bench(pools=POOLS)
     client = bench.client()
-    bench.tell(client, m.Request(1, POOL, "echo", 4000.0), b"")
+    bench.tell(client, m.Request(1, POOL, "echo", 22 * INTERVAL_S), b"")
     beat(bench, 20 * INTERVAL_S, client)
     worker = bench.worker()
     beat(bench, INTERVAL_S - 1.0, client, worker)

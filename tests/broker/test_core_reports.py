@@ -98,6 +98,7 @@ def test_a_death_that_is_told_twice_counts_once_and_the_better_word_stays() -> N
     for _ in range(2):
         bench.tell(agent, m.Died(id128(100), m.Certificate("signal", "SIGSEGV")))
     assert bench.row("deaths")["signal"] == "SIGSEGV"
+    assert not any(bench.events("worker.ended"))
     assert len(bench.core.table("deaths", bench.now)) == 1
     assert bench.row("pools")["restarts"] == 1
 

@@ -91,11 +91,13 @@ def test_a_session_keeps_its_owner_and_is_served_there_until_the_time_is_over() 
     assert [order.id for order in bench.orders(first)] == [2]
     bench.tell(first, m.WorkerReply(CLIENT, 2, 1), b"")
     assert [order.id for order in bench.orders(first)] == [3]
-    bench.tell(client, m.Open(4, id128(901), POOL, 60.0), b"\x80")
-    assert any(isinstance(message, m.SessionOpen) for message, _ in bench.take(second)), "a new session went there"
+    for n in (4, 5, 6):
+        bench.tell(client, m.Open(n, id128(900 + n), POOL, 60.0), b"\x80")
+    opened = [message for message, _ in bench.take(second) if isinstance(message, m.SessionOpen)]
+    assert len(opened) == 3, "a new session went there"
     bench.tell(first, m.WorkerReply(CLIENT, 3, 1), b"")
     assert dismissals(bench, agent.peer) == []
-    bench.tell(client, m.Session(5, SESSION, "close"))
+    bench.tell(client, m.Session(7, SESSION, "close"))
     assert len(dismissals(bench, agent.peer)) == 1
 
 
@@ -176,6 +178,7 @@ def test_what_it_held_when_it_died_runs_elsewhere_and_its_certificate_says_why_i
     assert [order.attempt for order in bench.orders(second)] == [2]
     assert bench.row("deaths")["note"] == "900 MB of 1000 MB"
     assert not bench.core.state.retiring
+    assert dismissals(bench, agent.peer) == [], "a dead worker was dismissed"
 
 
 def test_a_whole_pool_is_recycled_under_load_without_a_failure_or_a_dip() -> None:

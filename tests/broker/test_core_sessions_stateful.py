@@ -274,7 +274,7 @@ class SessionMachine(RuleBasedStateMachine):
     def operator_turns_the_pool(self, verb: str) -> None:
         if verb == "resume":
             self.paused = False
-        number, peer = self.clients[0]
+        _, peer = self.clients[0]
         self.bench.tell(peer, m.Operate(1_000_000 + self.number(), verb, POOL))
         self.paused = verb == "pause"
         self.bench.inbox[peer] = [
