@@ -16,7 +16,16 @@ from maitred.broker.core.effects import Note
 __all__ = ["EventLog", "make_logger"]
 
 WARNINGS = frozenset(
-    {"worker.died", "worker.suspect", "agent.lost", "broker.stalled", "peer.overflow", "pool.degraded"}
+    {
+        "worker.died",
+        "worker.suspect",
+        "worker.unhealthy",
+        "agent.lost",
+        "broker.stalled",
+        "peer.overflow",
+        "pool.degraded",
+        "pool.stalled",
+    }
 )
 FLOODS = frozenset(
     {

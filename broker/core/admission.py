@@ -102,8 +102,8 @@ class Admission:
         return pool
 
     def _is_served(self, client: Client, message: messages.Request, size: int, body: Sequence[Any], pool: Pool) -> bool:
-        if self._state.draining:
-            self._unavailable(client, message.id, pool, "draining", "the broker is shutting down")
+        if pool.closed:
+            self._unavailable(client, message.id, pool, "draining", pool.closed)
             return False
         limit = self._state.settings.max_message_bytes
         if size > limit:

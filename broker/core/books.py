@@ -106,7 +106,10 @@ def enter_worker(request: Request, worker: Worker, expected_s: float, now: float
             request.expected_s = 0.0  # its batch's time was counted with the first of it
     worker.expected_s += request.expected_s
     worker.held[request.key] = request
-    request.pool.held += 1
+    pool = request.pool
+    pool.held += 1
+    if pool.held > pool.peak:
+        pool.peak = pool.held
 
 
 def leave_worker(request: Request) -> None:

@@ -63,3 +63,12 @@ class ByLoad:
                 if looked_at == LOOKED_AT:
                     return None
         return None
+
+
+class Shut(ByLoad):
+    """Takes nobody: that of a pool that is paused."""
+
+    __slots__ = ()
+
+    def place(self, worker: Worker) -> None:
+        """Leave the worker out."""

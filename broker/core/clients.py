@@ -10,7 +10,7 @@ from maitred.broker.core.books import pressure
 from maitred.broker.core.effects import Peer
 from maitred.broker.core.endings import Endings
 from maitred.broker.core.model import Client, Identity
-from maitred.broker.core.operations import operate
+from maitred.broker.core.operations import Operations
 from maitred.broker.core.refusals import refuse_unknown_pool
 from maitred.broker.core.requests import Requests
 from maitred.broker.core.sessions import Sessions
@@ -36,6 +36,7 @@ class Clients:
         endings: Endings,
         sessions: Sessions,
         workers: Workers,
+        operations: Operations,
     ) -> None:
         self._state = state
         self._sessions = sessions
@@ -43,6 +44,7 @@ class Clients:
         self._requests = requests
         self._endings = endings
         self._workers = workers
+        self._operations = operations
 
     def hello(self, peer: Peer, message: messages.Hello, now: float) -> None:
         """A connection introduces itself. Saying it twice gives up what the first one waited for."""
@@ -90,7 +92,7 @@ class Clients:
             case messages.Session():
                 self._sessions.do(client, message, now)
             case messages.Operate():
-                operate(self._state, self._endings, client, message, now)
+                self._operations.operate(client, message, now)
             case messages.Bye():
                 self.lose(client, "said BYE", now)
             case messages.Hello():

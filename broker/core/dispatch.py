@@ -5,6 +5,8 @@ enqueue → dispatch → hand over          look → recall → returned → dis
 
 from __future__ import annotations
 
+import math
+
 from maitred.broker.core.books import enter_worker, leave_worker, park, send_back, take_owned, unqueue
 from maitred.broker.core.endings import Endings
 from maitred.broker.core.model import Batch, Request, Worker
@@ -39,15 +41,17 @@ class Dispatcher:
             return
         if pool.queue or not self._hand_over_at_once(request, now):
             pool.queue.push(request)
+            if not pool.workers and pool.dynamic and len(pool.queue) == 1:
+                self._state.rounds_at = -math.inf  # somebody has to be started for it
             self.dispatch(pool, now)
 
     def _hand_over_to_owner(self, request: Request, session: Session, now: float) -> bool:
         """The same for a session's request: where it is the next and its owner may take it, and nothing else waits."""
         owner, pool = session.worker, request.pool
-        if owner is None or owner.queue or pool.queue or request.deadline <= now:
+        if owner is None or owner.queue or pool.queue or pool.paused or request.deadline <= now:
             return False
         expected_s = pool.service_times.expected(request.command)
-        if not owner.has_room(owner.load) or not owner.may_take(expected_s):
+        if not owner.has_room_for_its_own(owner.load) or not owner.may_take(expected_s):
             return False
         session.current = request
         self._hand_over(request, owner, expected_s, now)
@@ -67,10 +71,10 @@ class Dispatcher:
 
     def dispatch(self, pool: Pool, now: float) -> None:
         """Give waiting requests to the least loaded workers while there are both, and those of sessions to their owners."""
-        if pool.owing:
+        if pool.owing and not pool.paused:
             self._dispatch_owned(pool, now, stand_back=True)
         self._dispatch_free(pool, now)
-        if pool.owing:
+        if pool.owing and not pool.paused:
             self._dispatch_owned(pool, now, stand_back=False)
 
     def _dispatch_owned(self, pool: Pool, now: float, *, stand_back: bool) -> None:
@@ -79,7 +83,7 @@ class Dispatcher:
             while owner.queue:
                 request = owner.queue.first()
                 expected_s = pool.service_times.expected(request.command)
-                if not owner.has_room(owner.load) or not owner.may_take(expected_s):
+                if not owner.has_room_for_its_own(owner.load) or not owner.may_take(expected_s):
                     break
                 if stand_back and pool.queue and _came_before(pool.queue.first(), request):
                     break

@@ -59,7 +59,8 @@ class Endings:
         spent = request.timeout
         verb = "was still queued" if where == "queued" else "was still running"
         if where == "queued" and not pool.workers:
-            verb += f" (no worker is up, {len(pool.starting)} are starting)"
+            starting = sum(not one.spare for one in pool.starting.values())
+            verb += f" (no worker is up, {starting} are starting)"
         longer = [p for p in self._state.pools.values() if p.settings.timeout_s > max(spent, pool.settings.timeout_s)]
         hint = f"pass a longer timeout=, or use pool {longer[0].name!r}" if longer else "pass a longer timeout="
         text = f"{request.command!r} {verb} in pool {pool.name!r} when its {spent:.3g} s had passed"
@@ -141,7 +142,7 @@ class Endings:
             self._spare(worker, key)
             self._state.stops.add(now + max(settings.kill_grace_s, LOOK_AGAIN_S), stop)
             return
-        agent = next((a for a in self._state.agents.values() if worker.id in a.workers), None)
+        agent = self._state.agent_of(worker)
         if agent is not None and (stop.last or may_kill(worker)):
             self._state.send(agent.peer, messages.Fence(worker.id, stop.cause, key))
             self._state.note("worker.killing", pool=worker.pool.name, worker=worker.id.hex(), cause=stop.cause)

@@ -1,4 +1,4 @@
-"""The vocabulary as data: request, client, worker, agent. Who is where; nothing here decides anything.
+"""The vocabulary as data: request, client, worker (`agent` and `session` are others). Nothing here decides anything.
 
 Each request is in exactly one place: its pool's queue, or one worker's `held`. One that was answered before its worker
 was done with it (deadline, client gone) is in that worker's `abandoned`, where it still takes a slot.
@@ -150,31 +150,40 @@ class Worker:
     __slots__ = (
         "abandoned",
         "bundles",
+        "check",
         "commands",
         "control",
         "cpu",
         "draining",
         "expected_s",
+        "gpu",
+        "gpu_bytes",
+        "gpu_use",
         "heard_at",
         "held",
         "host",
         "id",
+        "overdue",
         "peer",
         "pid",
         "pool",
         "prefetch",
+        "problem",
         "queue",
         "registered_at",
+        "retirement",
         "round_trip_s",
         "rss",
         "same_clock",
         "served",
+        "served_before",
         "sessions",
         "slots",
         "stuck",
         "surplus",
         "suspect",
         "token",
+        "tree_rss",
         "vouched_at",
     )
 
@@ -192,7 +201,8 @@ class Worker:
         self.held: dict[Key, Request] = {}
         self.abandoned: dict[Key, Request | None] = {}  # None: from an earlier life of the broker
         self.surplus = 0  # requests beyond the first of each batch: they take no slot of their own
-        self.draining = False
+        self.draining = False  # it is given no new request or session
+        self.retirement: Retirement | None = None  # why, where somebody wants it to go
         self.suspect = False
         self.stuck: dict[Key, None] = {}  # abandoned ones that do not stop, and must not be killed
         self.heard_at = now
@@ -200,9 +210,19 @@ class Worker:
         self.registered_at = now
         self.host = ""
         self.pid = 0
-        self.rss = 0
+        self.rss = 0  # as it says
+        self.tree_rss = 0  # as its agent sees it, children included; 0: it has not said
         self.cpu = 0.0
+        self.gpu = ""  # UUID of the one it was given
+        self.gpu_bytes = 0
+        self.gpu_use = 0.0
         self.served = 0
+        self.served_before = -1  # when the pool's health was last looked at; -1: it came later
+        self.check: tuple[int, float] | None = (
+            None  # the CHECK that it has not answered: its number, and when it was sent
+        )
+        self.overdue = False  # it does not answer that, and is suspect until it does
+        self.problem = ""  # what its own health check found
         self.bundles = False
         self.same_clock = False
         self.sessions: dict[bytes, Session] = {}
@@ -224,6 +244,14 @@ class Worker:
         if self.draining or self.suspect or self.stuck:
             return False
         return load < (self.slots if self.queue else self.slots + self.prefetch)  # what may go nowhere else comes first
+
+    def has_room_for_its_own(self, load: int) -> bool:
+        """The same, for requests of its sessions: who is to go runs them until then, as they may go nowhere else."""
+        if not self.draining:
+            return self.has_room(load)
+        if self.suspect or self.stuck or self.retirement is None or self.retirement.dismissed:
+            return False
+        return load < self.slots
 
     def oldest(self) -> Key | None:
         """What it was given first and has not answered: what it runs, where it runs one at a time."""
@@ -248,27 +276,15 @@ class Worker:
         return "busy" if self.load else "idle"
 
 
-class Starting:
-    """A worker process that was started and has not registered yet."""
+class Retirement:
+    """Somebody wants a worker to go: why, and until when it keeps its requests and sessions (the core's time)."""
 
-    __slots__ = ("agent", "pid", "since")
+    __slots__ = ("cause", "deadline", "dismissed", "note", "told", "worker")
 
-    def __init__(self, agent: Agent, pid: int, since: float) -> None:
-        self.agent = agent
-        self.pid = pid
-        self.since = since
-
-
-class Agent:
-    """The parent of a pool's workers on one host."""
-
-    __slots__ = ("heard_at", "host", "id", "peer", "pid", "pool", "workers")
-
-    def __init__(self, agent_id: bytes, pool: Pool, peer: Peer, host: str, pid: int, now: float) -> None:
-        self.id = agent_id
-        self.pool = pool
-        self.peer = peer
-        self.host = host
-        self.pid = pid
-        self.heard_at = now
-        self.workers: dict[bytes, None] = {}
+    def __init__(self, worker: Worker, cause: str, note: str, deadline: float) -> None:
+        self.worker = worker
+        self.cause = cause
+        self.note = note
+        self.deadline = deadline
+        self.dismissed = False
+        self.told: Peer | None = None  # who was sent DISMISS: its agent, or itself

@@ -1,4 +1,4 @@
-"""What a person may do to a running broker: cancel a request, release one from quarantine."""
+"""What a person may do to a running broker: to its requests here, to its pools and workers in `pool_operations`."""
 
 from __future__ import annotations
 
@@ -6,50 +6,70 @@ from typing import Any
 
 from maitred.broker.core.endings import Endings
 from maitred.broker.core.model import Client, Request
+from maitred.broker.core.pool_operations import PoolOperations
 from maitred.broker.core.state import State
 from maitred.protocol import messages
 from maitred.protocol.body import encode_body
 from maitred.protocol.errors import Code
 
-VERBS = ("cancel", "release")
+VERBS = ("cancel", "release", "scale", "pause", "resume", "drain", "recycle")
 
 
-def operate(state: State, endings: Endings, client: Client, message: messages.Operate, now: float) -> None:
-    """Do it, and say what was done."""
-    match message.verb:
-        case "cancel":
-            done = _cancel(state, endings, message.target, now)
-        case "release":
-            done = _release(state, message.target)
-        case _:
+class Operations:
+    """Each verb returns what was done, or a sentence that says why nothing was."""
+
+    def __init__(self, state: State, endings: Endings, pools: PoolOperations) -> None:
+        self._state = state
+        self._endings = endings
+        self._pools = pools
+
+    def operate(self, client: Client, message: messages.Operate, now: float) -> None:
+        """Do it, and say what was done."""
+        if message.verb not in VERBS:
             text = f"no verb {message.verb!r}; there are: {', '.join(VERBS)}"
-            state.refuse(client.peer, message.id, Code.INVALID_ARGUMENT, text, {"argument": "verb"})
+            self._state.refuse(client.peer, message.id, Code.INVALID_ARGUMENT, text, {"argument": "verb"})
             return
-    if isinstance(done, str):
-        state.refuse(client.peer, message.id, Code.INVALID_ARGUMENT, done, {"argument": "target"})
-        return
-    state.note("operator." + message.verb, target=message.target, software=client.software)
-    state.send(client.peer, messages.Reply(message.id), encode_body(done))
+        done = self._do(message.verb, message.target, now)
+        if isinstance(done, str):
+            self._state.refuse(client.peer, message.id, Code.INVALID_ARGUMENT, done, {"argument": "target"})
+            return
+        self._state.note("operator." + message.verb, target=message.target, software=client.software)
+        self._state.send(client.peer, messages.Reply(message.id), encode_body(done))
+
+    def _do(self, verb: str, target: str, now: float) -> dict[str, Any] | str:
+        match verb:
+            case "cancel":
+                return self._cancel(target, now)
+            case "release":
+                return self._release(target)
+            case "scale":
+                return self._pools.scale(target, now)
+            case "pause":
+                return self._pools.pause(target)
+            case "resume":
+                return self._pools.resume(target, now)
+            case "drain":
+                return self._pools.drain(target, now)
+            case _:
+                return self._pools.recycle(target, now)
+
+    def _cancel(self, target: str, now: float) -> dict[str, Any] | str:
+        found = [request for request in self._state.requests.values() if name_of(request) == target]
+        if len(found) != 1:
+            return f"{len(found) or 'no'} request{'s are' if len(found) > 1 else ' is'} called {target!r} just now"
+        (request,) = found
+        where = "queued" if request.worker is None else "running"
+        self._endings.cancel(request, "operator", now)
+        return {"request": target, "was": where}
+
+    def _release(self, target: str) -> dict[str, Any] | str:
+        released = self._state.quarantine.release(target)
+        if not released and target != "all":
+            return f"nothing in quarantine has the fingerprint {target!r}"
+        return {"released": [entry.fingerprint for entry in released]}
 
 
 def name_of(request: Request) -> str:
     """What a request is called in tables and logs; as `Context.request_id` in its worker."""
     client_id, request_id = request.key
     return f"{client_id.hex()[:8]}-{request_id}"
-
-
-def _cancel(state: State, endings: Endings, target: str, now: float) -> dict[str, Any] | str:
-    found = [request for request in state.requests.values() if name_of(request) == target]
-    if len(found) != 1:
-        return f"{len(found) or 'no'} request{'s are' if len(found) > 1 else ' is'} called {target!r} just now"
-    (request,) = found
-    where = "queued" if request.worker is None else "running"
-    endings.cancel(request, "operator", now)
-    return {"request": target, "was": where}
-
-
-def _release(state: State, target: str) -> dict[str, Any] | str:
-    released = state.quarantine.release(target)
-    if not released and target != "all":
-        return f"nothing in quarantine has the fingerprint {target!r}"
-    return {"released": [entry.fingerprint for entry in released]}

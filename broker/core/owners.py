@@ -56,7 +56,7 @@ class Owners:
 
     def house(self, pool: Pool, now: float) -> None:
         """Find owners for the sessions that have none: the worker that owns fewest, then is least loaded."""
-        while pool.homeless:
+        while pool.homeless and not pool.paused:
             candidates = [w for w in pool.workers.values() if not (w.draining or w.suspect or w.stuck)]
             if not candidates:
                 return

@@ -77,29 +77,33 @@ class Pace:
 
     Attributes:
         slots: requests that its workers run at a time.
+        busy_s: what all that was ever done took of the workers' time.
+        last_at: when the last request was answered by a worker.
     """
 
     __slots__ = (
         "_completed",
         "_counted_at",
         "_emptied",
-        "_last_at",
         "_left_others",
         "_measured_s",
         "_queue",
         "_times",
         "_waited_s",
+        "busy_s",
+        "last_at",
         "slots",
     )
 
     def __init__(self, queue: Queue) -> None:
         self.slots = 0
+        self.busy_s = 0.0
         self._queue = queue
         self._times: dict[str, Times] = {}
         self._measured_s: float | None = None
         self._waited_s = 0.0
         self._completed = 0
-        self._last_at = 0.0
+        self.last_at = 0.0
         self._left_others = False  # whether the last completion did
         self._emptied: int = 0
         self._counted_at = 0.0
@@ -117,12 +121,13 @@ class Pace:
         if times is None:
             times = self._times[command] = Times()
         times.add(took_s)
+        self.busy_s += took_s
         queue = self._queue
         if self._left_others and queue.emptied == self._emptied:
-            self._count(now - self._last_at, now)
+            self._count(now - self.last_at, now)
         self._left_others = bool(queue)
         self._emptied = queue.emptied
-        self._last_at = now
+        self.last_at = now
 
     def _count(self, interval_s: float, now: float) -> None:
         self._completed += 1

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from maitred.broker.core.by_load import ByLoad
+from msgspec import Struct
+
+from maitred.broker.core.agent import Starting
+from maitred.broker.core.by_load import ByLoad, Shut
 from maitred.broker.core.effects import Peer
-from maitred.broker.core.model import Starting, Worker
+from maitred.broker.core.model import Worker
 from maitred.broker.core.pace import Pace
 from maitred.broker.core.places import Places
 from maitred.broker.core.prefetch import ServiceTimes
@@ -12,7 +15,41 @@ from maitred.broker.core.pressure import HIGH_FROM
 from maitred.broker.core.queue import Queue
 from maitred.broker.core.session import Session
 from maitred.broker.core.settings import PoolSettings
-from maitred.protocol.messages import LEVEL_OK, Certificate, CommandInfo
+from maitred.broker.core.sizing import Sizing
+from maitred.protocol.messages import LEVEL_OK, CommandInfo
+
+
+class Vacancy(Struct, frozen=True):
+    """The place of an agent that is gone without a word."""
+
+    size: int
+    least: int
+    most: int
+
+
+class PoolHealth:
+    """When a pool was looked at, and what was found.
+
+    Attributes:
+        look_at: when its workers are checked next, and its health is told.
+        looked_at: when they were last.
+        busy_before_s: of its workers' time, until then.
+        utilisation: share of its workers' time that was busy between the last two looks, from 0 to 1.
+        waits_since: since when there has been work without a break, less the time in which there was no worker for it.
+        seen_at: when that was last found out.
+        stalled: why it is taken to consume nothing; empty: it is not.
+    """
+
+    __slots__ = ("busy_before_s", "look_at", "looked_at", "seen_at", "stalled", "utilisation", "waits_since")
+
+    def __init__(self, now: float, interval_s: float) -> None:
+        self.look_at = now + interval_s
+        self.looked_at = now
+        self.busy_before_s = 0.0
+        self.utilisation = 0.0
+        self.waits_since = now
+        self.seen_at = now
+        self.stalled = ""
 
 
 class Pool:
@@ -20,20 +57,25 @@ class Pool:
 
     __slots__ = (
         "busy_from",
+        "closed",
         "commands",
         "completed",
+        "deaths",
         "degraded",
+        "dynamic",
         "failed",
+        "health",
         "held",
         "homeless",
         "last_batch",
-        "last_death",
         "level",
         "level_since",
         "outside",
         "owing",
         "pace",
         "parked",
+        "paused",
+        "peak",
         "queue",
         "ready",
         "refused",
@@ -42,7 +84,9 @@ class Pool:
         "settings",
         "size",
         "size_from",
+        "sizing",
         "starting",
+        "vacant",
         "watchers",
         "workers",
     )
@@ -78,7 +122,19 @@ class Pool:
         self.size_from = int(HIGH_FROM * settings.max_queue_bytes)
         self.watchers: dict[tuple[Peer, int], None] = {}
         self.degraded = ""
-        self.last_death: Certificate | None = None
+        self.closed = ""
+        """Why it refuses what is new; empty: it does not."""
+        self.paused = False
+        self.deaths: dict[str, int] = {}
+        """How many of its workers have died, by cause."""
+        self.dynamic = False
+        """Whether it has an agent that may keep more or fewer workers as the load demands."""
+        self.sizing = Sizing(settings)
+        self.peak = 0
+        """The most that was with workers at a time since its size was last thought over."""
+        self.vacant: dict[str, Vacancy] = {}
+        """By host: what an agent that is gone was told, for the one that takes its place."""
+        self.health = PoolHealth(now, settings.health_check_interval_s)
 
     @property
     def name(self) -> str:
@@ -94,6 +150,18 @@ class Pool:
     def queued(self) -> int:
         """Requests that wait."""
         return len(self.queue) + self.parked
+
+    def pause(self) -> None:
+        """Give nothing to workers, until `resume`."""
+        self.paused = True
+        self.ready = Shut()
+
+    def resume(self) -> None:
+        """The opposite. What waits is still to be dispatched."""
+        self.paused = False
+        self.ready = ByLoad()
+        for worker in self.workers.values():
+            self.ready.place(worker)
 
     def fill(self, now: float) -> float:
         """How near it is to the nearest of its bounds: 1.0 is at it."""

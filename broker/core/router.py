@@ -13,16 +13,23 @@ from collections.abc import Sequence
 from typing import Any
 
 from maitred.broker.core.admission import Admission
+from maitred.broker.core.agent import Agent
+from maitred.broker.core.agents import Agents
 from maitred.broker.core.books import judge
+from maitred.broker.core.checks import check
 from maitred.broker.core.clients import Clients
 from maitred.broker.core.dispatch import Dispatcher
 from maitred.broker.core.effects import Drained, Effect, Peer, Side
 from maitred.broker.core.endings import Endings
-from maitred.broker.core.model import Agent, Batch, Client, Request, Worker
+from maitred.broker.core.fleet import Fleet
+from maitred.broker.core.health import Health
+from maitred.broker.core.model import Client, Worker
+from maitred.broker.core.operations import Operations
 from maitred.broker.core.owners import Owners
-from maitred.broker.core.pool import Pool
+from maitred.broker.core.pool_operations import SHUTTING_DOWN, PoolOperations
+from maitred.broker.core.readiness import watch
 from maitred.broker.core.requests import Requests
-from maitred.broker.core.session import Session
+from maitred.broker.core.retiring import Retiring
 from maitred.broker.core.sessions import Sessions
 from maitred.broker.core.settings import CoreSettings
 from maitred.broker.core.state import Control, State
@@ -45,9 +52,17 @@ class BrokerCore:
         self._requests = Requests(self.state, self._dispatcher)
         self._owners = Owners(self.state, self._dispatcher, self._endings)
         self._sessions = Sessions(self.state, self._endings, self._owners)
-        self._workers = Workers(self.state, self._dispatcher, self._owners)
+        self._retiring = Retiring(self.state)
+        self._fleet = Fleet(self.state, self._retiring)
+        self._health = Health(self.state, self._dispatcher, self._retiring)
+        self._workers = Workers(self.state, self._dispatcher, self._owners, self._retiring)
+        self._agents = Agents(self.state, self._workers, self._fleet, self._retiring)
         admission = Admission(self.state, self._dispatcher, self._sessions)
-        self._clients = Clients(self.state, admission, self._requests, self._endings, self._sessions, self._workers)
+        pools = PoolOperations(self.state, self._dispatcher, self._owners, self._fleet, self._retiring)
+        operations = Operations(self.state, self._endings, pools)
+        self._clients = Clients(
+            self.state, admission, self._requests, self._endings, self._sessions, self._workers, operations
+        )
         self._sweep_at = now + settings.heartbeat_interval_s
         self._drain_by: float | None = None
         self._drained = False
@@ -74,6 +89,8 @@ class BrokerCore:
             self._endings.insist(stop, now)
         for session in self.state.lives.due(now):
             self._sessions.expire(session, now)
+        for retirement in self.state.retirements.due(now):
+            self._retiring.expire(retirement)
         if now >= self._sweep_at:
             self._sweep(now)
         if self._drain_by is not None and now >= self._drain_by:
@@ -87,12 +104,14 @@ class BrokerCore:
             self._dispatcher.dispatch(pool, now)
             if pool.level:
                 judge(self.state, pool, now)
+        if now >= self.state.rounds_at:
+            self.state.rounds_at = min(self._fleet.look(now), self._health.look(now))
         return self._effects(now)
 
     def next_deadline(self) -> float:
         """When `tick` has something to do, at the latest."""
         state = self.state
-        wake = min(self._sweep_at, state.hold_until)
+        wake = min(self._sweep_at, state.hold_until, state.rounds_at)
         due = state.deadlines.next()
         if due is not None and due < wake:
             wake = due
@@ -104,6 +123,8 @@ class BrokerCore:
             wake = due
         if state.stacked:
             wake = min(wake, state.look_at)
+        if state.retiring and (due := state.retirements.next()) is not None:
+            wake = min(wake, due)
         return wake if self._drain_by is None else min(wake, self._drain_by)
 
     def undeliverable(self, peer: Peer, message: messages.Message, now: float) -> list[Effect]:
@@ -120,7 +141,7 @@ class BrokerCore:
             case Control(worker=worker):
                 self._workers.lose_control(worker, peer, unsent)
             case Agent() as agent:
-                self._workers.lose_agent(agent)
+                self._agents.lose(agent)
             case None:
                 pass
         return self._effects(now)
@@ -144,7 +165,8 @@ class BrokerCore:
         self._drain_by = now + budget
         self.state.note("broker.draining", requests=len(self.state.requests))
         for pool in self.state.pools.values():
-            slots = sum(worker.slots for worker in pool.workers.values() if not worker.suspect)
+            pool.closed = SHUTTING_DOWN
+            slots = 0 if pool.paused else sum(worker.slots for worker in pool.workers.values() if not worker.suspect)
             means_s = pool.pace.means_s
             fits = int(slots * budget / means_s[1]) - pool.held if means_s and means_s[1] else 0
             parked = [
@@ -182,7 +204,7 @@ class BrokerCore:
             case messages.Attach():
                 self._workers.attach(peer, message, now)
             case messages.Agent():
-                self._workers.enrol_agent(peer, message, now)
+                self._agents.enrol(peer, message, now)
             case _:
                 self._from_party(peer, party, message, body, now)
 
@@ -221,6 +243,8 @@ class BrokerCore:
                 self._owners.fail(worker, message, now)
             case messages.Beat():
                 self._workers.beat(worker, peer, message)
+            case messages.Checked():
+                self._health.checked(worker, message, now)
             case messages.Heartbeat():
                 self.state.send(peer, messages.Heartbeat())
             case messages.Leave() | messages.Bye():
@@ -231,18 +255,21 @@ class BrokerCore:
     def _from_agent(self, agent: Agent, message: messages.FromWorker, now: float) -> None:
         match message:
             case messages.Spawned():
-                self._workers.spawned(agent, message, now)
+                self._agents.spawned(agent, message, now)
             case messages.Vouch():
-                self._workers.vouch(agent, message, now)
+                self._agents.vouch(agent, message, now)
             case messages.Died():
-                self._workers.died(agent, message, now)
+                self._agents.died(agent, message, now)
+            case messages.Report():
+                self._agents.report(agent, message)
+            case messages.Retire():
+                self._agents.retire(agent, message, now)
             case messages.Degraded():
-                agent.pool.degraded = message.reason
-                self.state.note("pool.degraded", pool=agent.pool.name, reason=message.reason)
+                self._agents.degraded(agent, message)
             case messages.Heartbeat():
                 self.state.send(agent.peer, messages.Heartbeat())
             case messages.Bye():
-                self._workers.lose_agent(agent)
+                self._agents.lose(agent, in_good_order=True)
             case _:
                 raise ProtocolError(f"an agent does not send {type(message).__name__}")
 
@@ -253,124 +280,33 @@ class BrokerCore:
         if now - self._sweep_at > LATE_INTERVALS * interval:
             self.state.note("broker.stalled", late_s=now - self._sweep_at)
             self._workers.forgive(now)
+            self._agents.forgive(now)
             self._clients.forgive(now)
+            self._health.forgive(now)
+        self._agents.sweep(now)
         self._workers.sweep(now)
+        self._retiring.sweep()
+        self._fleet.sweep(now)
         self._clients.sweep(now)
         for pool in self.state.pools.values():
             pool.outside.expire(now)
+            if pool.homeless:  # the only worker may have been suspect, and be so no more
+                self._owners.house(pool, now)
+            watch(self.state, pool, now)
         self._sweep_at = now + interval
 
     def _effects(self, now: float) -> list[Effect]:
         state = self.state
         if state.freed:
             self._owners.advance(now)
+        if state.retiring:
+            self._retiring.look()
         if state.draining and not state.requests and not self._drained:
             self._drained = True
             state.out.append(Drained())
         out, state.out = state.out, []
         return out
 
-    # --- for tests ---
-
     def check(self) -> None:
         """Recompute everything that is derived. Called by tests after each step; raises AssertionError."""
-        state = self.state
-        for request in state.requests.values():
-            _check_place(request)
-            party = state.parties.get(request.peer)
-            assert isinstance(party, Client)
-            assert party.waiting[request.key[1]] is request
-            assert state.identities[request.key[0]] is request.identity
-        assert len(state.deadlines) == len(state.requests)
-        assert state.size == sum(request.size for request in state.requests.values())
-        for pool in state.pools.values():
-            self._check_pool(pool)
-        for worker in state.stacked:
-            assert state.workers[worker.id] is worker
-        clients = [party for party in state.parties.values() if isinstance(party, Client)]
-        assert state.clients == len(clients)
-        for client_id, identity in state.identities.items():
-            assert identity.connections == sum(client.id == client_id for client in clients) > 0
-            assert identity.in_flight == sum(key[0] == client_id for key in state.requests)
-        watches = [(client.peer, watch, pool) for client in clients for watch, pool in client.watches.items()]
-        assert all((peer, watch) in pool.watchers for peer, watch, pool in watches)
-        assert len(watches) == sum(len(pool.watchers) for pool in state.pools.values())
-
-    def _check_pool(self, pool: Pool) -> None:
-        state = self.state
-        own = [request for request in state.requests.values() if request.pool is pool]
-        held = [request for worker in pool.workers.values() for request in worker.held.values()]
-        assert pool.held == len(held)
-        parked = [r for r in own if r.session is not None and r.worker is None]
-        assert pool.parked == len(parked)
-        assert set(pool.owing) == {worker for worker in pool.workers.values() if worker.queue}
-        for session in pool.sessions.values():
-            _check_session(state, pool, session)
-        assert pool.load == len(own)
-        assert pool.size == sum(request.size for request in own)
-        assert pool.load <= pool.settings.max_queue
-        assert pool.size <= pool.settings.max_queue_bytes or pool.load == 1
-        pool.queue.check()
-        for worker in pool.workers.values():
-            _check_worker(worker)
-            assert (worker in pool.ready) == worker.ready
-            assert state.workers[worker.id] is worker
-            assert state.parties[worker.peer] is worker
-        least = pool.ready.least()
-        for owner in pool.owing:
-            assert owner.queue is not None
-            expected_s = pool.service_times.expected(owner.queue.first().command)
-            assert not (owner.ready and owner.may_take(expected_s)), "a session waits while its owner has room"
-        if pool.queue and least is not None and state.hold_until == math.inf:
-            expected_s = pool.service_times.expected(pool.queue.first().command)
-            assert not least.may_take(expected_s), "work waits while a worker has room"
-
-
-def _check_place(request: Request) -> None:
-    session = request.session
-    if request.worker is None and session is not None:
-        places = [session.current is request, session.lines is not None and request in session.lines]
-        assert places.count(True) == 1
-        assert not places[0] or (session.worker is not None and request in (session.worker.queue or ()))
-    elif request.worker is None:
-        assert request in request.pool.queue
-        assert request.batch is None
-    else:
-        assert request.worker.held[request.key] is request
-        assert request not in request.pool.queue
-
-
-def _check_session(state: State, pool: Pool, session: Session) -> None:
-    assert state.sessions[session.id] is session
-    assert session.pool is pool
-    assert (session.id in pool.homeless) == (session.worker is None and not session.supposed and session.ended is None)
-    owner = session.worker
-    if owner is not None:
-        assert owner.sessions[session.id] is session
-        assert owner is state.workers[owner.id]
-        assert session.current is not None or not session.lines, "a session's turn was forgotten"
-    current = session.current
-    if current is not None:
-        there = [current in (owner.queue or ()) if owner else False]
-        there += [current.worker is not None and (current.worker is owner or session.ended is not None)]
-        there += [any(worker.abandoned.get(current.key) is current for worker in pool.workers.values())]
-        assert there.count(True) == 1
-    for peer in session.listeners:
-        party = state.parties[peer]
-        assert isinstance(party, Client)
-        assert party.sessions[session.id] is session
-    assert session.ended is None or not session.lines
-
-
-def _check_worker(worker: Worker) -> None:
-    assert worker.load <= worker.slots + worker.prefetch
-    assert abs(worker.expected_s - sum(r.expected_s for r in worker.held.values())) < 1e-6
-    there = [*worker.held.values(), *worker.abandoned.values()]
-    batches: dict[Batch, int] = {}
-    for request in there:
-        if request is not None and request.batch is not None:
-            batches[request.batch] = batches.get(request.batch, 0) + 1
-    assert all(batch.left == count for batch, count in batches.items())
-    assert worker.surplus == sum(count - 1 for count in batches.values())
-    assert all(key in worker.abandoned for key in worker.stuck)
-    assert not any(request and request.body for request in worker.abandoned.values())
+        check(self.state)

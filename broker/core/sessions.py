@@ -7,6 +7,7 @@ A broker that is new supposes a session that it is asked for, until its worker s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -62,14 +63,16 @@ class Sessions:
         self._enter(session, now + ttl_s)
         self._listen(client, session)
         self._owners.house(pool, now)
+        if session.worker is None and pool.dynamic and not pool.workers:
+            self._state.rounds_at = -math.inf  # somebody has to be started for it
         if session.worker is None and pool.settings.timeout_s < ttl_s:
             self._state.lives.discard(session.look_at, session)
             session.look_at = _open_by(session)
             self._state.lives.add(session.look_at, session)
 
     def _may_open(self, client: Client, message: messages.Open, body: Sequence[Any], pool: Pool) -> bool:
-        if self._state.draining:
-            self._refuse(client, message.id, pool, Code.UNAVAILABLE, "the broker is shutting down", "draining")
+        if pool.closed:
+            self._refuse(client, message.id, pool, Code.UNAVAILABLE, pool.closed, "draining")
         elif message.session in self._state.sessions:
             text, details = "there is a session of this id", {"argument": "session", "reason": "taken"}
             self._state.refuse(client.peer, message.id, Code.INVALID_ARGUMENT, text, details)

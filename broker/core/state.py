@@ -6,9 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from maitred.broker.core.agent import Agent
 from maitred.broker.core.deadlines import Deadlines
+from maitred.broker.core.deaths import Deaths
 from maitred.broker.core.effects import Effect, Note, Peer, Send
-from maitred.broker.core.model import Agent, Client, Identity, Key, Request, Worker
+from maitred.broker.core.model import Client, Identity, Key, Request, Retirement, Worker
 from maitred.broker.core.pool import Pool
 from maitred.broker.core.quarantine import Quarantine
 from maitred.broker.core.session import Session
@@ -65,9 +67,25 @@ class State:
         self.stacked: dict[Worker, Key | None] = {}
         """Workers that hold more than they run, and what they ran when they were last looked at."""
         self.look_at = 0.0
+        self.retiring: dict[Worker, None] = {}
+        """Workers that are to go once they hold nothing."""
+        self.retirements: Deadlines[Retirement] = Deadlines()
+        """When they have to go all the same."""
+        self.rounds_at = now
+        """When sizes are thought over and workers are checked next."""
+        self.checks = 0
+        self.deaths = Deaths()
         self.draining = False
         self.counts: dict[str, int] = {}
         self.out: list[Effect] = []
+
+    def agent_of(self, worker: Worker) -> Agent | None:
+        """The parent of a worker, where one is connected that answers for it."""
+        return next((agent for agent in self.agents.values() if worker.id in agent.workers), None)
+
+    def agents_of(self, pool: Pool) -> list[Agent]:
+        """Of a pool, in the order in which they came."""
+        return [agent for agent in self.agents.values() if agent.pool is pool]
 
     def send(self, peer: Peer, message: messages.Message, body: Sequence[Any] = ()) -> None:
         """Have the shell send a message."""

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import msgspec
 
+from maitred.broker.core.agent import Starting
 from maitred.broker.core.books import pressure
+from maitred.broker.core.deaths import WANTED, Death
 from maitred.broker.core.model import Request, Worker
 from maitred.broker.core.operations import name_of
 from maitred.broker.core.pool import Pool
+from maitred.broker.core.readiness import why_not_ready
 from maitred.broker.core.session_words import row
 from maitred.broker.core.state import State
 from maitred.broker.core.words import describe
@@ -25,12 +28,12 @@ WORDS = {number: word for word, number in PRIORITIES.items()}
 
 def pools(state: State, now: float) -> list[dict[str, Any]]:
     """One row a pool."""
-    return [_pool(pool, now) for pool in state.pools.values()]
+    return [_pool(state, pool, now) for pool in state.pools.values()]
 
 
 def workers(state: State, now: float) -> list[dict[str, Any]]:
     """One row a worker, those that are starting included. Ages in seconds, sizes in bytes."""
-    return [row for pool in state.pools.values() for row in _workers(pool, now)]
+    return [row for pool in state.pools.values() for row in _workers(state, pool, now)]
 
 
 def requests(state: State, now: float) -> list[dict[str, Any]]:
@@ -76,7 +79,15 @@ def broker(state: State, now: float) -> dict[str, Any]:
     }
 
 
-def _pool(pool: Pool, now: float) -> dict[str, Any]:
+def deaths(state: State, now: float) -> list[dict[str, Any]]:
+    """One row a worker that died, the last one first: its certificate. `ended` in seconds ago, sizes in bytes."""
+    return [_death(worker, death, now) for worker, death in state.deaths.newest_first()]
+
+
+def _pool(state: State, pool: Pool, now: float) -> dict[str, Any]:
+    agents = state.agents_of(pool)
+    reason = why_not_ready(pool)
+    ended = {cause: count for cause, count in pool.deaths.items() if cause != WANTED}
     states = [worker.state for worker in pool.workers.values()]
     oldest = pool.queue.oldest()
     rate = pool.pace.rate(now)
@@ -84,7 +95,9 @@ def _pool(pool: Pool, now: float) -> dict[str, Any]:
         "name": pool.name,
         "available": states.count("idle"),
         "busy": states.count("busy"),
-        "starting": len(pool.starting),
+        "starting": sum(not one.spare for one in pool.starting.values()),
+        "spares": sum(one.spare for one in pool.starting.values()),
+        "retiring": states.count("draining"),
         "suspect": states.count("suspect"),
         "total": len(states),
         "queued": pool.queued,
@@ -108,6 +121,46 @@ def _pool(pool: Pool, now: float) -> dict[str, Any]:
         "refused": pool.refused,
         "service_time": (pool.pace.means_s or (None, None))[1],
         "degraded": pool.degraded or None,
+        "size": sum(agent.size for agent in agents),
+        "least": sum(agent.least for agent in agents),
+        "most": sum(agent.most for agent in agents),
+        "agents": len(agents),
+        "paused": pool.paused,
+        "draining": bool(pool.closed),
+        "ready": reason is None,
+        "reason": reason,
+        "utilisation": pool.health.utilisation,
+        "memory": _words(agent.memory for agent in agents),
+        "gpus": _words(agent.gpus for agent in agents),
+        "restarts": sum(ended.values()),
+        "restarts_by_cause": ended,
+    }
+
+
+def _words(said: Iterable[str]) -> str | None:
+    """What the agents say, each thing once."""
+    return ", ".join(dict.fromkeys(word for word in said if word)) or None
+
+
+def _death(worker: bytes, death: Death, now: float) -> dict[str, Any]:
+    it = death.certificate
+    return {
+        "worker": it.worker or worker.hex(),
+        "pool": death.pool,
+        "cause": it.cause,
+        "signal": it.signal,
+        "exit_code": it.exit_code,
+        "age": it.age,
+        "served": it.served,
+        "peak_rss": it.peak_rss,
+        "memory": it.memory,
+        "memory_limit": it.memory_limit,
+        "gpu_bytes": it.gpu_bytes,
+        "stderr": it.stderr,
+        "note": it.note,
+        "host": it.host,
+        "pid": it.pid,
+        "ended": now - death.at,
     }
 
 
@@ -129,18 +182,35 @@ def _request(request: Request, now: float) -> dict[str, Any]:
     }
 
 
-def _workers(pool: Pool, now: float) -> list[dict[str, Any]]:
-    rows = [_worker(worker, now) for worker in pool.workers.values()]
-    for worker_id, starting in pool.starting.items():
-        agent = starting.agent
-        row = {"id": worker_id.hex(), "pool": pool.name, "host": agent.host, "pid": starting.pid, "state": "starting"}
-        rows.append(
-            row | {"rss": None, "requests": 0, "request": None, "request_age": None, "age": now - starting.since}
-        )
-    return rows
+def _workers(state: State, pool: Pool, now: float) -> list[dict[str, Any]]:
+    rows = [_worker(state, worker, now) for worker in pool.workers.values()]
+    return rows + [_starting(worker_id, starting, now) for worker_id, starting in pool.starting.items()]
 
 
-def _worker(worker: Worker, now: float) -> dict[str, Any]:
+def _starting(worker_id: bytes, starting: Starting, now: float) -> dict[str, Any]:
+    agent = starting.agent
+    return {
+        "id": worker_id.hex(),
+        "pool": agent.pool.name,
+        "host": agent.host,
+        "pid": starting.pid,
+        "state": "spare" if starting.spare else "starting",
+        "rss": starting.tree_rss or None,
+        "gpu": starting.gpu or None,
+        "gpu_bytes": starting.gpu_bytes or None,
+        "gpu_use": starting.gpu_use,
+        "requests": 0,
+        "request": None,
+        "request_age": None,
+        "age": now - starting.since,
+        "agent": True,
+        "sessions": 0,
+        "note": None,
+    }
+
+
+def _worker(state: State, worker: Worker, now: float) -> dict[str, Any]:
+    retirement = worker.retirement
     current = next(iter(worker.held.values()), None)
     return {
         "id": worker.id.hex(),
@@ -148,7 +218,10 @@ def _worker(worker: Worker, now: float) -> dict[str, Any]:
         "host": worker.host,
         "pid": worker.pid,
         "state": worker.state,
-        "rss": worker.rss or None,
+        "rss": worker.tree_rss or worker.rss or None,
+        "gpu": worker.gpu or None,
+        "gpu_bytes": worker.gpu_bytes or None,
+        "gpu_use": worker.gpu_use,
         "requests": worker.served,
         "request": f"{current.command} {current.key[1]}" if current else None,
         "request_age": now - current.dispatched_at if current else None,
@@ -157,6 +230,8 @@ def _worker(worker: Worker, now: float) -> dict[str, Any]:
         "sessions": len(worker.sessions),
         "prefetch": worker.prefetch,
         "slots": worker.slots,
+        "agent": state.agent_of(worker) is not None,
+        "note": (f"{retirement.cause}: {retirement.note}" if retirement else worker.problem) or None,
     }
 
 
@@ -166,6 +241,7 @@ TABLES: Final[dict[str, Callable[[State, float], Any]]] = {
     "requests": requests,
     "sessions": sessions,
     "quarantine": quarantine,
+    "deaths": deaths,
     "broker": broker,
 }
 """What QUERY may ask for."""

@@ -1,32 +1,36 @@
-"""Workers and their agents: registration, heartbeats, suspicion, and what is done when one is gone.
+"""Workers: registration, heartbeats, suspicion, and what is done when one is gone.
 
-Death is what an agent reports (DIED), or what silence means where no agent can say: a worker that is silent, and for
-which nobody vouches, is suspect (no new work), then fenced by its agent, and only then given up.
+Death is what an agent reports (DIED, see `agents`), or what silence means where no agent can say: a worker that is silent,
+and for which nobody vouches, is suspect (no new work), then fenced by its agent, and only then given up.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from maitred.broker.core.agent import Agent
 from maitred.broker.core.books import forget_abandoned
 from maitred.broker.core.dispatch import Dispatcher
 from maitred.broker.core.effects import Peer
-from maitred.broker.core.model import Agent, Key, Request, Starting, Worker
+from maitred.broker.core.model import Key, Request, Worker
 from maitred.broker.core.owners import Owners
 from maitred.broker.core.pool import Pool
+from maitred.broker.core.retiring import Retiring
+from maitred.broker.core.running import running_s
 from maitred.broker.core.state import Control, State
-from maitred.broker.core.words import describe
+from maitred.broker.core.words import death_fields
 from maitred.protocol import messages
 from maitred.protocol.errors import Code
 
 
 class Workers:
-    """The verbs of a worker and of an agent."""
+    """The verbs of a worker."""
 
-    def __init__(self, state: State, dispatcher: Dispatcher, owners: Owners) -> None:
+    def __init__(self, state: State, dispatcher: Dispatcher, owners: Owners, retiring: Retiring) -> None:
         self._state = state
         self._dispatcher = dispatcher
         self._owners = owners
+        self._retiring = retiring
 
     # --- coming ---
 
@@ -34,20 +38,20 @@ class Workers:
         """A worker is ready: for the first time, or again over a new connection."""
         pool = self._state.pools.get(message.pool)
         if pool is None:
-            self._refuse(peer, f"no pool {message.pool!r}; there are: {', '.join(sorted(self._state.pools))}")
+            self.refuse(peer, f"no pool {message.pool!r}; there are: {', '.join(sorted(self._state.pools))}")
             return
         party = self._state.parties.get(peer)
         if party is not None and not (isinstance(party, Worker) and party.id == message.worker):
-            self._refuse(peer, "this connection is already that of another worker, or of an agent")
+            self.refuse(peer, "this connection is already that of another worker, or of an agent")
             return
         worker = self._state.workers.get(message.worker)
         if worker is None:
             worker = self._enrol(peer, message, pool, now)
         elif worker.token != message.token or worker.pool is not pool:
-            self._refuse(peer, "a worker of this id is registered with another token or pool")
+            self.refuse(peer, "a worker of this id is registered with another token or pool")
             return
         elif worker.peer == peer:  # said twice: what it does not name is on its way to it, and nothing was lost
-            worker.suspect = False
+            worker.suspect = worker.overdue
         else:
             self._rebind(worker, peer, set(message.holds))
         self._describe(worker, message)
@@ -73,7 +77,8 @@ class Workers:
         """The same worker over another connection; what it does not hold was lost with the old one."""
         self._state.parties.pop(worker.peer, None)
         worker.peer = peer
-        worker.suspect = False
+        worker.suspect = worker.overdue = False
+        worker.check = None  # it went to the other connection
         self._state.parties[peer] = worker
         certificate = messages.Certificate("heartbeat", worker=worker.id.hex(), host=worker.host, pid=worker.pid)
         for request in _in_order(worker):
@@ -101,10 +106,10 @@ class Workers:
             self._state.send(peer, messages.Stranger())
             return
         if worker.token != message.token:
-            self._refuse(peer, "the token is not that of the worker's registration")
+            self.refuse(peer, "the token is not that of the worker's registration")
             return
         if isinstance(self._state.parties.get(peer), Worker | Agent):
-            self._refuse(peer, "ATTACH belongs on a second connection")
+            self.refuse(peer, "ATTACH belongs on a second connection")
             return
         if worker.control is not None:
             self._state.parties.pop(worker.control, None)
@@ -120,28 +125,6 @@ class Workers:
         self._state.parties[peer] = Control(worker)
         self.welcome(peer)
 
-    def enrol_agent(self, peer: Peer, message: messages.Agent, now: float) -> None:
-        """An agent introduces itself, for the first time or again."""
-        pool = self._state.pools.get(message.pool)
-        if pool is None:
-            self._refuse(peer, f"no pool {message.pool!r}; there are: {', '.join(sorted(self._state.pools))}")
-            return
-        if isinstance(self._state.parties.get(peer), Worker | Control):
-            self._refuse(peer, "this connection is already that of a worker")
-            return
-        old = self._state.agents.get(message.agent)
-        agent = Agent(message.agent, pool, peer, message.host, message.pid, now)
-        if old is not None:
-            self._state.parties.pop(old.peer, None)
-            agent.workers = old.workers
-            for starting in pool.starting.values():
-                if starting.agent is old:
-                    starting.agent = agent
-        self._state.agents[agent.id] = agent
-        self._state.parties[peer] = agent
-        self.welcome(peer)
-        self._state.note("agent.started", pool=pool.name, host=message.host, pid=message.pid)
-
     def welcome(self, peer: Peer) -> None:
         """Answer whoever introduced himself."""
         it = self._state.settings
@@ -150,7 +133,8 @@ class Workers:
         )
         self._state.send(peer, welcome)
 
-    def _refuse(self, peer: Peer, text: str) -> None:
+    def refuse(self, peer: Peer, text: str) -> None:
+        """Answer whoever may not be what he says he is."""
         self._state.note("protocol.refused", reason=text)
         self._state.refuse(peer, -1, Code.PROTOCOL_ERROR, text)
 
@@ -159,7 +143,7 @@ class Workers:
     def heard(self, worker: Worker, now: float) -> None:
         """Any traffic is a sign of life."""
         worker.heard_at = now
-        if worker.suspect:
+        if worker.suspect and not worker.overdue:
             worker.suspect = False
             worker.pool.ready.place(worker)
             self._state.note("worker.recovered", pool=worker.pool.name, worker=worker.id.hex())
@@ -170,20 +154,6 @@ class Workers:
         worker.rss = message.rss
         worker.cpu = message.cpu
         self._state.send(peer, messages.Heartbeat())
-
-    def spawned(self, agent: Agent, message: messages.Spawned, now: float) -> None:
-        """A process was started; it counts as starting until it registers."""
-        agent.workers[message.worker] = None
-        if message.worker not in self._state.workers:
-            agent.pool.starting[message.worker] = Starting(agent, message.pid, now)
-
-    def vouch(self, agent: Agent, message: messages.Vouch, now: float) -> None:
-        """An agent answers for its busy workers."""
-        for worker_id in message.workers:
-            worker = self._state.workers.get(worker_id)
-            if worker is not None and worker_id in agent.workers:
-                worker.vouched_at = now
-        self._state.send(agent.peer, messages.Heartbeat())
 
     # --- going ---
 
@@ -198,24 +168,25 @@ class Workers:
                 self._owners.orphan(request, False, certificate)
             else:
                 self._dispatcher.requeue(request)
-        self._state.note("worker.left", pool=worker.pool.name, worker=worker.id.hex())
+        why = None if worker.retirement is None else worker.retirement.cause
+        self._state.note("worker.left", pool=worker.pool.name, worker=worker.id.hex(), cause=why)
         self._owners.house(worker.pool, now)
         self._dispatcher.dispatch(worker.pool, now)
 
-    def died(self, agent: Agent, message: messages.Died, now: float) -> None:
-        """An agent reports a death, with what the worker had begun."""
-        agent.workers.pop(message.worker, None)
-        agent.pool.starting.pop(message.worker, None)
-        agent.pool.last_death = message.certificate
-        worker = self._state.workers.get(message.worker)
-        if worker is None:
-            return
-        started = None if message.started is None else set(message.started)
-        self.lose(worker, message.certificate, started, now)
+    def lose(
+        self, worker: Worker, certificate: messages.Certificate, started: set[Key] | None, means: str, now: float
+    ) -> None:
+        """A worker is gone. What it had begun is retried or failed, what it had not begun just waits again.
 
-    def lose(self, worker: Worker, certificate: messages.Certificate, started: set[Key] | None, now: float) -> None:
-        """A worker is gone. What it had begun is retried or failed, what it had not begun just waits again."""
+        Args:
+            worker: which.
+            certificate: why.
+            started: the keys of what it had begun; None where nobody can tell.
+            means: how it was found out: "agent", "silence" or "connection".
+            now: the core's time.
+        """
         held = _in_order(worker)
+        worker.pool.pace.busy_s += running_s(worker, now)
         self._forget(worker)
         self._owners.bereave(worker, "lost", certificate, now)
         for request in held:
@@ -231,8 +202,8 @@ class Workers:
             else:
                 self._dispatcher.requeue(request)
         pool = worker.pool
-        pool.last_death = certificate
-        self._state.note("worker.died", pool=pool.name, worker=worker.id.hex(), cause=describe(certificate))
+        if self._state.deaths.add(worker.id, pool, certificate, now):
+            self._state.note("worker.died", **death_fields(worker.id, pool, certificate, means))
         self._owners.house(pool, now)
         self._dispatcher.dispatch(pool, now)
 
@@ -245,6 +216,7 @@ class Workers:
 
     def _forget(self, worker: Worker) -> None:
         worker.draining = True
+        self._retiring.forget(worker)
         worker.pool.ready.remove(worker)
         del worker.pool.workers[worker.id]
         worker.pool.catalogue()
@@ -254,37 +226,26 @@ class Workers:
         if worker.control is not None:
             self._state.parties.pop(worker.control, None)
 
-    def lose_agent(self, agent: Agent) -> None:
-        """An agent is gone; its workers, if they live, speak for themselves."""
-        self._state.parties.pop(agent.peer, None)
-        if self._state.agents.get(agent.id) is agent:
-            del self._state.agents[agent.id]
-        for worker_id in [key for key, value in agent.pool.starting.items() if value.agent is agent]:
-            del agent.pool.starting[worker_id]
-        self._state.note("agent.lost", pool=agent.pool.name, host=agent.host)
-
     # --- silence ---
 
     def sweep(self, now: float) -> None:
         """Look for those who have been silent too long."""
         limit = self._state.settings.worker_silence_s
-        for agent in [a for a in self._state.agents.values() if now - a.heard_at > limit]:
-            self.lose_agent(agent)
         for worker in list(self._state.workers.values()):
             if now - max(worker.heard_at, worker.vouched_at) > limit:
                 self._suspect(worker, now)
 
     def forgive(self, now: float) -> None:
         """The broker itself was not running: whoever was silent meanwhile is not to blame."""
-        for agent in self._state.agents.values():
-            agent.heard_at = now
         for worker in self._state.workers.values():
             worker.heard_at = now
+            if worker.check is not None:
+                worker.check = (worker.check[0], now)
 
     def _suspect(self, worker: Worker, now: float) -> None:
-        agent = next((a for a in self._state.agents.values() if worker.id in a.workers), None)
+        agent = self._state.agent_of(worker)
         if agent is None:
-            self.lose(worker, self._silent(worker), None, now)
+            self.lose(worker, self._silent(worker), None, "silence", now)
             return
         if not worker.suspect:
             worker.suspect = True
@@ -310,9 +271,9 @@ class Workers:
         for message in unsent:
             if isinstance(message, messages.Dispatch):
                 self._take_back(worker, message)
-        agent = next((a for a in self._state.agents.values() if worker.id in a.workers), None)
+        agent = self._state.agent_of(worker)
         if agent is None:
-            self.lose(worker, self._silent(worker), None, now)
+            self.lose(worker, self._silent(worker), None, "connection", now)
             return
         worker.suspect = True
         worker.pool.ready.place(worker)

@@ -91,10 +91,14 @@ class Bench:
         self.raw(peer, frames.encode(ready))
         return peer
 
-    def agent(self, n: int = 500) -> Peer:
+    def agent(self, n: int = 500, **fields: Any) -> Peer:
         peer = self.peer(Side.WORKERS)
-        self.say(peer, messages.Agent(id128(n), POOL))
+        self.say(peer, messages.Agent(id128(n), fields.pop("pool", POOL), **fields))
         return peer
+
+    def row(self, table: str, place: int = 0) -> dict[str, Any]:
+        """A row of what QUERY would be told."""
+        return self.core.table(table, self.now)[place]
 
     def orders(self, worker: Peer) -> list[messages.Dispatch]:
         return [message for message, _ in self.take(worker) if isinstance(message, messages.Dispatch)]

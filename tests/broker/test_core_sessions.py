@@ -497,3 +497,18 @@ def test_ten_thousand_sessions_are_small_and_their_sweep_is_short() -> None:
     assert time.perf_counter() - began < 0.005
     check()
     assert house.bench.peer(Side.CLIENTS)
+
+
+def test_a_session_that_found_only_a_suspect_worker_has_an_owner_soon_after_it_is_heard_of() -> None:
+    bench = Bench()
+    client, agent, worker = bench.client(), bench.agent(), bench.worker()
+    bench.tell(agent, m.Spawned(id128(100), 1))
+    for _ in range(8):
+        bench.advance(0.5)
+        bench.tell(agent, m.Vouch([]))
+    assert bench.row("workers")["state"] == "suspect"
+    bench.take(worker)
+    bench.tell(client, m.Open(1, id128(900), POOL, 60.0), b"\x80")
+    bench.tell(worker, m.Heartbeat())
+    bench.advance(1.1)
+    assert any(isinstance(message, m.SessionOpen) for message, _ in bench.take(worker))

@@ -19,6 +19,7 @@ from maitred.protocol import messages as m
 
 Key = tuple[bytes, int]
 TTL_S = 20.0
+DRAIN_S = 4.0
 COMMANDS = [m.CommandInfo("echo"), m.CommandInfo("safe", idempotent=True)]
 
 
@@ -34,6 +35,8 @@ class WorkerModel:
             set()
         )  # given by a broker that is no more: only the worker knows of what session they are
         self.sessions: dict[bytes, m.SessionOpen | m.SessionHeld] = {}
+        self.retired_at: float | None = None  # when the broker was told that it is to go
+        self.dismissed = False
 
 
 class SessionMachine(RuleBasedStateMachine):
@@ -49,12 +52,15 @@ class SessionMachine(RuleBasedStateMachine):
         self.begun: dict[bytes, list[int]] = {}  # by session: the requests of it that were begun, in order
         self.epochs: dict[bytes, int] = {}
         self.gone: set[bytes] = set()
+        self.paused = False
         self.client_arrives()
         self.worker_arrives(1)
         self.worker_arrives(2)
 
     def make_broker(self) -> None:
-        pool = PoolSettings(POOL, timeout_s=8.0, max_queue=12, kill_grace_s=0.5, max_sessions=5)
+        pool = PoolSettings(
+            POOL, timeout_s=8.0, max_queue=12, kill_grace_s=0.5, max_sessions=5, drain_timeout_s=DRAIN_S
+        )
         self.bench = Bench(pools=[pool], client_silence_s=1000.0)
         self.bench.now += 10_000.0 * self.number()
         self.agent = self.bench.agent(9_000 + self.number())
@@ -74,6 +80,8 @@ class SessionMachine(RuleBasedStateMachine):
             for message, _ in self.bench.take(worker.peer):
                 match message:
                     case m.SessionOpen():
+                        assert worker.retired_at is None, "a session was given to a worker that is to go"
+                        assert not self.paused, "a session was opened in a pause"
                         assert message.epoch > self.epochs.get(message.session, 0), "an owner of an old epoch"
                         self.epochs[message.session] = message.epoch
                         worker.sessions[message.session] = message
@@ -86,13 +94,26 @@ class SessionMachine(RuleBasedStateMachine):
                     case _:
                         pass
         for message, _ in self.bench.take(self.agent):
+            if isinstance(message, m.Dismiss):
+                for worker in [w for w in self.workers if id128(w.number) == message.worker]:
+                    self.dismiss(worker)
             if isinstance(message, m.Fence) and message.only is not None:
                 for worker in [w for w in self.workers if id128(w.number) == message.worker]:
                     if message.only in [(order.client, order.id) for order in worker.given]:
                         self.kill(worker, message.cause)
 
+    def dismiss(self, worker: WorkerModel) -> None:
+        assert worker.retired_at is not None
+        in_time = self.bench.now < worker.retired_at + DRAIN_S
+        assert not in_time or not self.known(worker), "it was dismissed before it had answered, or its time was over"
+        assert not in_time or not worker.sessions, "its sessions were taken from it before its time was over"
+        worker.dismissed = True
+
     def begin(self, worker: WorkerModel, order: m.Dispatch) -> None:
         key = (order.client, order.id)
+        assert not self.paused, "work was begun in a pause"
+        assert not worker.dismissed, "work was begun on a worker that was told to end"
+        assert worker.retired_at is None or order.session is not None, "other work went to a worker that is to go"
         assert not self.answers.get(key), "work was dispatched after its answer"
         assert all((o.client, o.id) != key for w in self.workers for o in w.given), "a request is on two workers"
         if order.session is not None:
@@ -231,6 +252,36 @@ class SessionMachine(RuleBasedStateMachine):
                 self.bench.tell(worker.peer, m.Leave())
                 self.collect()
 
+    @rule(which=st.integers(0, 2))
+    def worker_is_to_go(self, which: int) -> None:
+        if which < len(self.workers) and self.workers[which].retired_at is None:
+            worker = self.workers[which]
+            worker.retired_at = self.bench.now
+            self.bench.tell(self.agent, m.Retire(id128(worker.number), "recycle"))
+            self.collect()
+
+    @precondition(lambda self: any(worker.dismissed for worker in self.workers))
+    @rule()
+    def dismissed_worker_ends(self) -> None:
+        which = next(place for place, worker in enumerate(self.workers) if worker.dismissed)
+        number = self.workers[which].number
+        self.worker_leaves(which)
+        self.bench.tell(self.agent, m.Died(id128(number), m.Certificate("recycle"), []))
+        self.collect()
+
+    @precondition(lambda self: self.clients)
+    @rule(verb=st.sampled_from(["pause", "resume", "resume"]))
+    def operator_turns_the_pool(self, verb: str) -> None:
+        if verb == "resume":
+            self.paused = False
+        _, peer = self.clients[0]
+        self.bench.tell(peer, m.Operate(1_000_000 + self.number(), verb, POOL))
+        self.paused = verb == "pause"
+        self.bench.inbox[peer] = [
+            (told, body) for told, body in self.bench.take(peer) if getattr(told, "id", 0) < 1_000_000
+        ]
+        self.collect()
+
     @rule(who=st.integers(0, 1))
     def client_vanishes(self, who: int) -> None:
         if who < len(self.clients):
@@ -260,12 +311,14 @@ class SessionMachine(RuleBasedStateMachine):
         """A new one knows nothing. Clients come back at once, workers sooner or later, with what they hold."""
         self.gone |= {id128(number) for number, _ in self.clients}  # nobody answers what the old one was asked
         self.make_broker()
+        self.paused = False  # the new one knows of none, and of nobody who is to go
         self.clients = []
         self.client_arrives()
         self.bench.advance(late)
         for worker in self.workers:
             holds = [(order.client, order.id) for order in worker.given]
             worker.earlier = set(holds)
+            worker.retired_at, worker.dismissed = None, False
             self.bench.tell(self.agent, m.Spawned(id128(worker.number), worker.number))
             worker.peer = self.bench.worker(worker.number, worker.slots, *COMMANDS, holds=holds)
             for held in worker.sessions.values():
@@ -285,12 +338,18 @@ class SessionMachine(RuleBasedStateMachine):
         """Heal: everybody works and beats; then every question has its answer, and every session has run out."""
         if not hasattr(self, "bench"):
             return
-        if not self.workers:
-            self.worker_arrives(1)
+        if not self.clients:
+            self.client_arrives()
+        self.operator_turns_the_pool("resume")
         for _ in range(200):
             self.collect()
+            if all(worker.dismissed for worker in self.workers):
+                number = 1000 + 10 * self.number()
+                self.workers.append(WorkerModel(number, 1, self.bench.worker(number, 1, *COMMANDS)))
             while any(worker.given for worker in self.workers):
                 self.answer(0, 0, False)
+            while any(worker.dismissed for worker in self.workers):
+                self.dismissed_worker_ends()
             self.beat()
             self.bench.advance(0.5)
         self.collect()
@@ -302,6 +361,7 @@ class SessionMachine(RuleBasedStateMachine):
         assert not any(worker.sessions for worker in state.workers.values())
         assert not any(worker.sessions for worker in self.workers), "an owner was not told of an end"
         assert not any(worker.load for worker in state.workers.values()), "a slot was lost"
+        assert not any(worker.draining for worker in state.workers.values()), "it never went"
 
 
 SessionMachine.TestCase.settings = hypothesis_settings(

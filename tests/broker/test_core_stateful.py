@@ -42,6 +42,9 @@ class WorkerModel:
         self.unit: dict[tuple[Key, int], int] = {}  # by request and attempt: which batch it is in
         self.expects_more = 0
         self.cancelled: set[Key] = set()
+        self.checks: list[m.Check] = []
+        self.retired = False  # it is to go, and the broker knows
+        self.dismissed = False
 
     def give(self, order: m.Dispatch) -> None:
         if self.expects_more:
@@ -65,7 +68,13 @@ class CoreMachine(RuleBasedStateMachine):
     @initialize()
     def start(self) -> None:
         pool = PoolSettings(
-            POOL, timeout_s=20.0, max_queue=MAX_QUEUE, max_queue_bytes=MAX_QUEUE_BYTES, kill_grace_s=0.5
+            POOL,
+            timeout_s=20.0,
+            max_queue=MAX_QUEUE,
+            max_queue_bytes=MAX_QUEUE_BYTES,
+            kill_grace_s=0.5,
+            drain_timeout_s=3.0,
+            health_check_interval_s=0.8,
         )
         self.bench = Bench(pools=[pool], client_silence_s=15.0, client=lambda _: ClientSettings(weight=2))
         self.levels: dict[Peer, int] = {}
@@ -80,6 +89,7 @@ class CoreMachine(RuleBasedStateMachine):
         self.cancelled: set[Key] = set()
         self.untold = False  # a worker died and nobody said so: what the broker gives it meanwhile is unclear too
         self.gone: set[bytes] = set()
+        self.paused = False
         self.count = 0
         self.client_arrives()
         self.agent_arrives()
@@ -112,6 +122,10 @@ class CoreMachine(RuleBasedStateMachine):
                     self.begin(worker, message)
                 elif isinstance(message, m.WorkerCancel):
                     worker.cancelled.add((message.client, message.id))
+                elif isinstance(message, m.Check):
+                    worker.checks.append(message)
+                elif isinstance(message, m.Dismiss):
+                    worker.dismissed = True
             for message, _ in self.bench.take(worker.control) if worker.control else ():
                 if isinstance(message, m.Recall):
                     worker.recalls.append(message)
@@ -119,12 +133,17 @@ class CoreMachine(RuleBasedStateMachine):
             for message, _ in self.bench.take(agent):
                 if isinstance(message, m.Fence):
                     self.fence(agent, message)
+                elif isinstance(message, m.Dismiss):
+                    for worker in [w for w in self.workers if id128(w.number) == message.worker]:
+                        worker.dismissed = True
 
     def begin(self, worker: WorkerModel, order: m.Dispatch) -> None:
         key = (order.client, order.id)
         assert order.timeout > 0, "expired work was dispatched"
         assert not self.answers.get(key), "work was dispatched after its answer"
         assert key in self.sent
+        assert not self.paused, "work was begun in a pause"
+        assert not worker.retired, "work was given to a worker that is to go"
         assert key not in self.cancelled, "what its client wants no more was begun"
         for other in self.workers:
             assert all((o.client, o.id) != key for o in other.given), "a request is on two workers"
@@ -199,18 +218,76 @@ class CoreMachine(RuleBasedStateMachine):
             self.collect()
             assert peer in self.levels
 
+    def operate(self, verb: str, target: str) -> None:
+        number, peer = self.clients[0]
+        order = m.Operate(self.number(), verb, target)
+        self.sent[id128(number), order.id] = m.Request(order.id, POOL, "none")  # it is owed an answer too
+        self.bench.tell(peer, order)
+
     @rule(pick=st.integers(0, 50))
     def operator_cancels(self, pick: int) -> None:
         keys = [key for key in self.sent if not self.answers.get(key) and key[0] not in self.gone]
         if keys and self.clients:
             client_id, request_id = key = keys[pick % len(keys)]
-            target = f"{client_id.hex()[:8]}-{request_id}"
-            number, peer = self.clients[0]
-            order = m.Operate(self.number(), "cancel", target)
-            self.sent[id128(number), order.id] = m.Request(order.id, POOL, "none")  # it is owed an answer too
-            self.bench.tell(peer, order)
+            self.operate("cancel", f"{client_id.hex()[:8]}-{request_id}")
             self.collect()
             self.cancelled.add(key)
+
+    @precondition(lambda self: self.clients)
+    @rule(verb=st.sampled_from(["pause", "resume", "resume", "drain", "recycle"]), whole=st.booleans())
+    def operator_turns_the_pool(self, verb: str, whole: bool) -> None:
+        self.collect()
+        if verb == "resume":
+            self.paused = False
+        self.operate(verb, "" if whole and verb in ("resume", "drain") else POOL)
+        if verb == "pause":
+            self.paused = True
+        if verb == "recycle":
+            for worker in self.workers:
+                worker.retired |= worker.agent not in self.agents
+        self.collect()
+
+    @rule(which=st.integers(0, 3), by_operator=st.booleans())
+    def worker_is_to_go(self, which: int, by_operator: bool) -> None:
+        if which < len(self.workers):
+            worker = self.workers[which]
+            if by_operator and self.clients:
+                self.operate("drain", id128(worker.number).hex())
+            elif worker.agent in self.agents and worker.agent is not None:
+                self.bench.tell(worker.agent, m.Retire(id128(worker.number), "recycle"))
+            else:
+                return
+            worker.retired = True
+            self.collect()
+
+    @precondition(lambda self: any(worker.dismissed for worker in self.workers))
+    @rule()
+    def dismissed_worker_ends(self) -> None:
+        which = next(place for place, worker in enumerate(self.workers) if worker.dismissed)
+        worker = self.workers[which]
+        self.worker_leaves(which)
+        if worker.agent in self.agents and worker.agent is not None:
+            self.bench.tell(worker.agent, m.Died(id128(worker.number), m.Certificate("recycle"), []))
+            self.collect()
+
+    @precondition(lambda self: any(worker.checks for worker in self.workers))
+    @rule(well=st.booleans())
+    def worker_says_how_it_is(self, well: bool = True) -> None:
+        worker = next(worker for worker in self.workers if worker.checks)
+        if not well and worker.agent not in self.agents:
+            worker.retired = True
+        check = worker.checks.pop(0)
+        self.bench.tell(worker.peer, m.Checked(check.number, "" if well else "it is ill"))
+        if worker.retired and worker.checks == [] and not well:
+            row = [one for one in self.bench.core.state.workers.values() if one.id == id128(worker.number)]
+            worker.retired = any(one.draining for one in row)  # an answer that came too late asks for nothing
+        self.collect()
+
+    @rule(which=st.integers(0, 3), spare=st.booleans())
+    def agent_reports(self, which: int, spare: bool) -> None:
+        for agent in self.agents:
+            seen = [m.WorkerState(id128(worker.number), which, which, 0.5, "G", spare) for worker in self.workers]
+            self.bench.tell(agent, m.Report(seen))
 
     @precondition(lambda self: any(worker.given for worker in self.workers))
     @rule(which=st.integers(0, 3), fails=st.booleans(), ran=st.sampled_from([0.0, 0.00002, 0.0005, 0.5]))
@@ -306,6 +383,7 @@ class CoreMachine(RuleBasedStateMachine):
                 worker.given = running
             holds = [(order.client, order.id) for order in worker.given]
             worker.peer = self.bench.worker(worker.number, 2, *COMMANDS, holds=holds, prefetch=worker.prefetch)
+            worker.checks.clear()
             self.collect()
 
     @precondition(lambda self: any(worker.given for worker in self.workers))
@@ -338,8 +416,14 @@ class CoreMachine(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         """Everybody beats, time passes."""
         self.beat()
-        self.bench.advance(seconds)
-        self.collect()
+        self.let_pass(seconds)
+
+    def let_pass(self, seconds: float) -> None:
+        """In steps in which nothing is both given to a worker and answered for its deadline: no peer sees that order."""
+        end = self.bench.now + seconds
+        while self.bench.now < end:
+            self.bench.advance(min(0.2, end - self.bench.now))
+            self.collect()
 
     @rule(seconds=st.sampled_from([5.0, 30.0]))
     def silence(self, seconds: float) -> None:
@@ -379,20 +463,29 @@ class CoreMachine(RuleBasedStateMachine):
         """Heal: everybody works and beats until every request has its answer, or its client is gone."""
         if not hasattr(self, "bench"):
             return
-        if not self.workers:
-            self.workers.append(WorkerModel(90_000, self.bench.worker(90_000, 1, *COMMANDS), None))
+        if not self.clients:
+            self.client_arrives()
+        self.paused = False
+        self.operate("resume", "")
         for _ in range(60):
             self.collect()
+            if all(worker.retired or worker.dismissed for worker in self.workers):
+                number = 90_000 + 10 * self.number()
+                self.workers.append(WorkerModel(number, self.bench.worker(number, 1, *COMMANDS), None))
             while any(worker.given for worker in self.workers):
                 self.answer(0, False)
+            while any(worker.dismissed for worker in self.workers):
+                self.dismissed_worker_ends()
+            while any(worker.checks for worker in self.workers):
+                self.worker_says_how_it_is()
             self.beat()
-            self.bench.advance(0.5)
-        self.collect()
+            self.let_pass(0.5)
         for key in self.sent:
             assert key[0] in self.gone or len(self.answers.get(key, [])) == 1, f"{key} was never answered"
         assert not self.bench.core.state.requests
         assert all(level == m.LEVEL_OK for peer, level in self.levels.items() if peer in self.bench.core.state.parties)
         assert not any(worker.load for worker in self.bench.core.state.workers.values()), "a slot was lost"
+        assert not any(worker.draining for worker in self.bench.core.state.workers.values()), "it never went"
 
 
 CoreMachine.TestCase.settings = hypothesis_settings(
