@@ -1,4 +1,7 @@
-"""One worker process as its agent sees it: start it, read what it prints, know of its death, write its certificate."""
+"""One worker process as its agent sees it: start it, read what it prints, know of its death, write its certificate.
+
+It is asked to go (`terminate`) or killed, each for a cause: the certificate's, unless it died of something else on its way.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import signal
 import sys
 import time
 from multiprocessing.context import ForkServerContext, SpawnContext
+from typing import Any
 
 import trio
 
@@ -30,19 +34,43 @@ _one_at_a_time = trio.CapacityLimiter(1)
 class Child:
     """One process. Make it with `start`.
 
+    Args:
+        worker: its 128-bit id.
+        settings: the agent's.
+        lifeline: its end means that the agent is gone.
+        spare: it waits, once it has loaded, until it is let through.
+        environment: variables set in it before anything is imported, for an adapter that was not preloaded.
+
     Attributes:
-        id: the worker's 128-bit id.
-        pid: of the process.
+        id: as given.
+        pid: of the process; 0 until there is one.
         doom: why the agent killed it, if it did: a cause of death certificates.
+        last_seen: what is known of its memory and its GPU: fields of its certificate.
+        dead: set when it is.
     """
 
-    def __init__(self, settings: AgentSettings, lifeline: int) -> None:
-        self.id = os.urandom(16)
+    def __init__(
+        self,
+        worker: bytes,
+        settings: AgentSettings,
+        lifeline: int,
+        *,
+        spare: bool = False,
+        environment: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        self.id = worker
+        self.pid = 0
         self.doom: str | None = None
         self.peak_rss = 0
+        self.last_seen: dict[str, Any] = {}
+        self.dead = trio.Event()
         self.started_at = time.monotonic()
         self.page = StartedPage(MAX_SLOTS)
+        self._farewell: str | None = None
+        self._orphaned = False
         self._output = Output(f"[{settings.pool}]")
+        gate, self._gate = os.pipe() if spare else (-1, -1)
+        self._handed_over = [gate] if spare else []
         self._options = WorkerOptions(
             settings.pool,
             settings.adapter,
@@ -58,6 +86,9 @@ class Child:
             Inherited(lifeline),
             settings.gc_threshold,
             settings.out_of_band_bytes,
+            settings.warm_up,
+            Inherited(gate) if spare else None,
+            environment,
         )
 
     async def start(self, context: ForkServerContext | SpawnContext) -> None:
@@ -65,6 +96,9 @@ class Child:
 
         A fork server is asked from a thread, as its first answer waits for the preload. A spawned process is a child of
         the thread that starts it, with which it would die: so from this one, which lives as long as the agent.
+
+        Raises:
+            OSError, EOFError: the fork server has ended.
         """
         self._process = context.Process(target=start_worker, args=(self._options,), daemon=False)
         try:
@@ -75,7 +109,14 @@ class Child:
                 await trio.to_thread.run_sync(self._process.start, limiter=_one_at_a_time)
         finally:
             self._output.handed_over()
+            for descriptor in self._handed_over:
+                os.close(descriptor)
+            self._handed_over = []
         self.pid = self._process.pid or 0
+        if self.doom is not None:
+            self.kill(self.doom)
+        elif self._farewell is not None:
+            self.terminate(self._farewell)
         self._output.label = f"[{self._options.pool} {self.pid}]"
 
     async def wait(self) -> None:
@@ -86,32 +127,54 @@ class Child:
                 await trio.lowlevel.wait_readable(self._process.sentinel)
             nursery.cancel_scope.cancel()
         self._output.finish()
+        self.dead.set()
+
+    def let_through(self) -> None:
+        """It is no spare one any more."""
+        with contextlib.suppress(BrokenPipeError):  # it is dead
+            os.write(self._gate, b".")
+        os.close(self._gate)
+        self._gate = -1
 
     def kill(self, why: str) -> None:
-        """Kill it, for a cause that its certificate will name."""
-        if self._process.exitcode is None:
+        """Kill it, for a cause that its certificate will name; as soon as there is a process."""
+        if not self.dead.is_set():
             self.doom = self.doom or why
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)
+            self._signal(signal.SIGKILL)
 
-    def terminate(self) -> None:
-        """Ask it to finish what runs, and end."""
-        if self._process.exitcode is None:
+    def terminate(self, why: str) -> None:
+        """Ask it to finish what runs, and end, for a cause that its certificate will name."""
+        if not self.dead.is_set():
+            self._farewell = self._farewell or why
+            self._signal(signal.SIGTERM)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self.pid and self._process.exitcode is None:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGTERM)
+                os.kill(self.pid, number)
+
+    def mark_orphaned(self) -> None:
+        """The fork server that it came from has ended, and the kernel has ended it with that."""
+        self._orphaned = True
+        with contextlib.suppress(ProcessLookupError):  # nobody knows its exit code; it may not have ended yet
+            os.kill(self.pid, signal.SIGKILL)
 
     def close(self) -> None:
         """Free what belongs to it, once it is dead and buried."""
+        self.dead.set()
         self._output.close()
         self.page.close()
-        self._process.close()
+        if self._gate >= 0:
+            os.close(self._gate)
+        if self.pid:
+            self._process.close()
 
     # --- what is known of it ---
 
     @property
     def exit_code(self) -> int | None:
         """None while it lives; negative for a signal."""
-        return self._process.exitcode
+        return -signal.SIGKILL if self._orphaned else self._process.exitcode if self.pid else None
 
     @property
     def lived_s(self) -> float:
@@ -139,19 +202,21 @@ class Child:
         """What there is to say of its death."""
         code = self.exit_code or 0
         name = _signal_name(-code) if code < 0 else None
-        cause = self.doom or ("signal" if name else "exit")
-        certificate = Certificate(
-            cause,
+        went = self._farewell if name in (None, "SIGTERM") else None
+        cause = self.doom or went or ("signal" if name else "exit")
+        known: dict[str, Any] = dict(
             signal=name,
-            exit_code=code if code >= 0 else None,
+            exit_code=code if code >= 0 and self.pid else None,
             peak_rss=self.peak_rss or None,
             age=self.lived_s,
             served=self.page.served,
             stderr=self.last_words() or None,
             worker=self.id.hex(),
-            pid=self.pid,
+            pid=self.pid or None,
             host=platform.node()[:255],
+            note="the fork server that it came from was ended" if self._orphaned else None,
         )
+        certificate = Certificate(cause, **known | self.last_seen)
         return Died(self.id, certificate, [(request.client, request.id) for request in self.page.begun()])
 
     def last_words(self) -> str:
