@@ -13,7 +13,6 @@ import signal
 import sys
 import time
 from multiprocessing.context import ForkServerContext, SpawnContext
-from typing import Any
 
 import trio
 
@@ -39,14 +38,15 @@ class Child:
         settings: the agent's.
         lifeline: its end means that the agent is gone.
         spare: it waits, once it has loaded, until it is let through.
-        environment: variables set in it before anything is imported, for an adapter that was not preloaded.
 
     Attributes:
         id: as given.
         pid: of the process; 0 until there is one.
         doom: why the agent killed it, if it did: a cause of death certificates.
-        last_seen: what is known of its memory and its GPU: fields of its certificate.
-        dead: set when it is.
+        peak_rss, memory, memory_limit, gpu_bytes: as in its certificate.
+        forked_by: process id of the fork server that it came from; 0: it was spawned.
+        dead, buried: set when it is; `close` buries it.
+        spare: whether it still waits to be let through.
     """
 
     def __init__(
@@ -56,18 +56,22 @@ class Child:
         lifeline: int,
         *,
         spare: bool = False,
-        environment: tuple[tuple[str, str], ...] = (),
     ) -> None:
         self.id = worker
         self.pid = 0
         self.doom: str | None = None
         self.peak_rss = 0
-        self.last_seen: dict[str, Any] = {}
+        self.memory: int | None = None
+        self.memory_limit: int | None = None
+        self.gpu_bytes = 0
+        self.forked_by = 0
         self.dead = trio.Event()
+        self.buried = trio.Event()
         self.started_at = time.monotonic()
         self.page = StartedPage(MAX_SLOTS)
         self._farewell: str | None = None
         self._orphaned = False
+        self.spare = spare
         self._output = Output(f"[{settings.pool}]")
         gate, self._gate = os.pipe() if spare else (-1, -1)
         self._handed_over = [gate] if spare else []
@@ -88,11 +92,12 @@ class Child:
             settings.out_of_band_bytes,
             settings.warm_up,
             Inherited(gate) if spare else None,
-            environment,
         )
 
-    async def start(self, context: ForkServerContext | SpawnContext) -> None:
-        """Start the process.
+    async def start(
+        self, context: ForkServerContext | SpawnContext, environment: tuple[tuple[str, str], ...] = ()
+    ) -> None:
+        """Start the process; `environment` is set in it before it does anything else.
 
         A fork server is asked from a thread, as its first answer waits for the preload. A spawned process is a child of
         the thread that starts it, with which it would die: so from this one, which lives as long as the agent.
@@ -100,6 +105,7 @@ class Child:
         Raises:
             OSError, EOFError: the fork server has ended.
         """
+        self._options.environment = environment
         self._process = context.Process(target=start_worker, args=(self._options,), daemon=False)
         try:
             if isinstance(context, SpawnContext):
@@ -131,6 +137,7 @@ class Child:
 
     def let_through(self) -> None:
         """It is no spare one any more."""
+        self.spare = False
         with contextlib.suppress(BrokenPipeError):  # it is dead
             os.write(self._gate, b".")
         os.close(self._gate)
@@ -160,8 +167,9 @@ class Child:
             os.kill(self.pid, signal.SIGKILL)
 
     def close(self) -> None:
-        """Free what belongs to it, once it is dead and buried."""
+        """Free what belongs to it, once it is dead, and all was said."""
         self.dead.set()
+        self.buried.set()
         self._output.close()
         self.page.close()
         if self._gate >= 0:
@@ -194,6 +202,11 @@ class Child:
         now = time.monotonic()
         return not status["stopped"] and any(request.deadline > now for request in self.page.running())
 
+    @property
+    def killed_by_another(self) -> bool:
+        """Whether SIGKILL ended it, and not ours."""
+        return self.exit_code == -signal.SIGKILL and self.doom is None
+
     def runs(self, key: tuple[bytes, int]) -> bool:
         """Whether it runs this request just now."""
         return any((started.client, started.id) == key for started in self.page.running())
@@ -204,7 +217,8 @@ class Child:
         name = _signal_name(-code) if code < 0 else None
         went = self._farewell if name in (None, "SIGTERM") else None
         cause = self.doom or went or ("signal" if name else "exit")
-        known: dict[str, Any] = dict(
+        certificate = Certificate(
+            cause,
             signal=name,
             exit_code=code if code >= 0 and self.pid else None,
             peak_rss=self.peak_rss or None,
@@ -214,9 +228,11 @@ class Child:
             worker=self.id.hex(),
             pid=self.pid or None,
             host=platform.node()[:255],
+            memory=self.memory,
+            memory_limit=self.memory_limit,
+            gpu_bytes=self.gpu_bytes or None,
             note="the fork server that it came from was ended" if self._orphaned else None,
         )
-        certificate = Certificate(cause, **known | self.last_seen)
         return Died(self.id, certificate, [(request.client, request.id) for request in self.page.begun()])
 
     def last_words(self) -> str:

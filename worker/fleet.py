@@ -162,13 +162,12 @@ class Fleet:
             if member is not None and member.ready_at is not None and not member.going:
                 self._wishes.setdefault(worker, _Wish(cause, note, surge))
 
-    def renew(self, cause: str, note: str) -> None:
-        """There is new code: replace everybody, and at once who is not in service yet."""
+    def discard_unready(self, cause: str) -> None:
+        """There is new code: whoever is not in service yet is started anew, and what failed is tried again at once."""
         self._forgive()
         for member in list(self._members.values()):
             if member.ready_at is None:
                 self._end(member, cause)
-        self.recycle(list(self._members), cause, note)
 
     # --- what happens ---
 
@@ -204,6 +203,11 @@ class Fleet:
             self._tell(f"{count} workers died within {window_s:g} s, the last one of: {reason}", now)
         elif place.backoff.hopeless:
             self._tell(f"workers die before they are ready: {reason}", now)
+
+    def ready_since(self, worker: bytes) -> float | None:
+        """Since when it is in service; None where it is not yet, or is to go."""
+        member = self._members[worker]
+        return None if member.going else member.ready_at
 
     # --- what is to be done ---
 

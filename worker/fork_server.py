@@ -22,7 +22,7 @@ from maitred.worker.preload import ENVIRONMENT_KEY
 
 __all__ = ["ForkServer"]
 
-_server: Any = forkserver._forkserver  # pyright: ignore  # noqa: SLF001 - there is one, and no other way to let go of it
+_server: Any = forkserver._forkserver  # pyright: ignore - there is this one, and no public way to let go of it
 
 
 class ForkServer:
@@ -76,13 +76,13 @@ class ForkServer:
         except ChildProcessError:
             return True
 
-    def imported(self) -> list[str]:
-        """The files of the modules that were preloaded, once the first worker was forked; none where there is no /proc."""
+    def imported(self) -> dict[str, int]:
+        """Stamps of the files that were preloaded (`worker.reloading`), once a worker was forked; none without /proc."""
         if not self._imported:
-            return []
+            return {}
         with contextlib.suppress(OSError, ValueError), open(self._imported) as file:
             return json.load(file)
-        return []
+        return {}
 
 
 def _anonymous_file() -> str:

@@ -21,11 +21,12 @@ import maitred.worker.process as process
 from maitred.transport.lifeline import die_with_parent
 from maitred.worker.loading import extend_path, load_service
 from maitred.worker.options import WorkerOptions
+from maitred.worker.reloading import stamps
 
 __all__ = ["ENVIRONMENT_KEY", "EXIT_UNFORKABLE", "start_worker"]
 
 ENVIRONMENT_KEY = "MAITRED_PRELOAD"
-"""JSON: [agent's process id, adapter, [path…], file to write the imported files' names to, or ""]."""
+"""JSON: [agent's process id, adapter, [path…], file for the `stamps` of what was imported, or ""]."""
 
 EXIT_UNFORKABLE = 114
 """Exit code of a worker that should have been spawned rather than forked."""
@@ -58,13 +59,8 @@ def _preload(told: str) -> str:
             _run(function)
     if imported:
         with contextlib.suppress(OSError), open(imported, "w") as file:  # the agent is gone, and we are about to be
-            json.dump(_files(), file)
+            json.dump(stamps(getattr(module, "__file__", None) for module in list(sys.modules.values())), file)
     return _why_unforkable()
-
-
-def _files() -> list[str]:
-    files = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
-    return sorted({file for file in files if isinstance(file, str) and file.endswith(".py")})
 
 
 def _run(function: Callable[[], object]) -> None:
