@@ -201,7 +201,7 @@ class Fleet:
         if not member.steady(now) and self._budget.died(now):
             count, window_s = self._settings.restart_budget, self._settings.restart_window_s
             self._tell(f"{count} workers died within {window_s:g} s, the last one of: {reason}", now)
-        elif place.backoff.hopeless:
+        elif place.backoff.hopeless and self._budget.spent_at is None:
             self._tell(f"workers die before they are ready: {reason}", now)
 
     def ready_since(self, worker: bytes) -> float | None:
@@ -216,7 +216,7 @@ class Fleet:
         self._recover(now)
         self._limit_startup(now)
         self._set_places()
-        self._go_on_with_turn(now)
+        self._turns(now)
         self._fill(now)
         effects, self._effects = self._effects, []
         return effects
@@ -300,11 +300,13 @@ class Fleet:
 
     # --- turns ---
 
-    def _go_on_with_turn(self, now: float) -> None:
+    def _turns(self, now: float) -> None:
+        if self._turn is not None:
+            self._go_on(self._turn)
         if self._turn is None:
             self._begin_turn(now)
-            return
-        turn = self._turn
+
+    def _go_on(self, turn: _Turn) -> None:
         old, new = self._members.get(turn.old), self._members.get(turn.new or b"")
         if turn.retired:
             if old is None:
