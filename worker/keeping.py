@@ -227,10 +227,12 @@ class Keeping:
             if self._method == "forkserver":
                 self._forks.ensure()
                 child.forked_by = self._forks.pid
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._limit_start)
+            started = trio.CancelScope()
+            self._nursery.start_soon(self._limit_start, started)
+            try:
                 await child.start(contexts()[self._method], environment)
-                nursery.cancel_scope.cancel()
+            finally:
+                started.cancel()
         self._observing.adopt(child.id, child.pid)
         self._reaper.watch(child.pid)
         self._fleet.spawned(child.id, trio.current_time())
@@ -241,10 +243,11 @@ class Keeping:
         if self._draining.is_set():
             self._end(child, "drain")
 
-    async def _limit_start(self) -> None:
-        await trio.sleep(self._settings.startup_timeout_s)
-        self._say(f"no worker was started within {self._settings.startup_timeout_s:g} s: the fork server is ended")
-        self._forks.kill()
+    async def _limit_start(self, started: trio.CancelScope) -> None:
+        with started:
+            await trio.sleep(self._settings.startup_timeout_s)
+            self._say(f"no worker was started within {self._settings.startup_timeout_s:g} s: the fork server is ended")
+            self._forks.kill()
 
     def _note_imported(self, child: Child) -> None:
         if child.forked_by != self._imported_by:
