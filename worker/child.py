@@ -45,6 +45,7 @@ class Child:
         doom: why the agent killed it, if it did: a cause of death certificates.
         peak_rss, memory, memory_limit, gpu_bytes: as in its certificate.
         forked_by: process id of the fork server that it came from; 0: it was spawned.
+        orphaned: it ended with its fork server.
         dead, buried: set when it is; `close` buries it.
         spare: whether it still waits to be let through.
     """
@@ -70,7 +71,7 @@ class Child:
         self.started_at = time.monotonic()
         self.page = StartedPage(MAX_SLOTS)
         self._farewell: str | None = None
-        self._orphaned = False
+        self.orphaned = False
         self.spare = spare
         self._output = Output(f"[{settings.pool}]")
         gate, self._gate = os.pipe() if spare else (-1, -1)
@@ -162,7 +163,7 @@ class Child:
 
     def mark_orphaned(self) -> None:
         """The fork server that it came from has ended, and the kernel has ended it with that."""
-        self._orphaned = True
+        self.orphaned = True
         with contextlib.suppress(ProcessLookupError):  # nobody knows its exit code; it may not have ended yet
             os.kill(self.pid, signal.SIGKILL)
 
@@ -182,7 +183,7 @@ class Child:
     @property
     def exit_code(self) -> int | None:
         """None while it lives; negative for a signal."""
-        return -signal.SIGKILL if self._orphaned else self._process.exitcode if self.pid else None
+        return -signal.SIGKILL if self.orphaned else self._process.exitcode if self.pid else None
 
     @property
     def lived_s(self) -> float:
@@ -231,7 +232,7 @@ class Child:
             memory=self.memory,
             memory_limit=self.memory_limit,
             gpu_bytes=self.gpu_bytes or None,
-            note="the fork server that it came from was ended" if self._orphaned else None,
+            note="the fork server that it came from was ended" if self.orphaned else None,
         )
         return Died(self.id, certificate, [(request.client, request.id) for request in self.page.begun()])
 

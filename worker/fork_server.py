@@ -14,6 +14,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Container
 from multiprocessing import forkserver, get_context
 from typing import Any
 
@@ -37,14 +38,14 @@ class ForkServer:
 
     def __init__(self, settings: AgentSettings) -> None:
         self.pid = 0
-        self._former: list[int] = []
+        self._former: dict[int, int] = {}  # process ids, and the pipes whose ends end them
         self._imported = _anonymous_file()
         self._told = json.dumps([os.getpid(), settings.adapter, list(settings.path), self._imported])
         get_context("forkserver").set_forkserver_preload(["maitred.worker.preload"])
 
     def ensure(self) -> None:
         """See that there is one; it imports while the agent goes on, and forks when it has."""
-        self._former = [pid for pid in self._former if not _reaped(pid)]
+        self._former = {pid: pipe for pid, pipe in self._former.items() if pipe >= 0 or not _reaped(pid)}
         if _server._forkserver_pid not in (None, self.pid):  # started by a thread, as the last one had just died
             self.replace()
         os.environ[ENVIRONMENT_KEY] = self._told
@@ -59,10 +60,16 @@ class ForkServer:
         with _server._lock:
             if _server._forkserver_pid is None:
                 return
-            self._former.append(_server._forkserver_pid)
-            os.close(_server._forkserver_alive_fd)  # its workers hold it open too
+            self._former[_server._forkserver_pid] = _server._forkserver_alive_fd
             _server._forkserver_pid = _server._forkserver_alive_fd = _server._forkserver_address = None
         self.pid = 0
+
+    def keep(self, parents: Container[int]) -> None:
+        """Let those that were replaced end that are no worker's parent any more."""
+        for pid, pipe in self._former.items():
+            if pid not in parents and pipe >= 0:
+                os.close(pipe)
+                self._former[pid] = -1
 
     def kill(self) -> None:
         """End it at once, and whoever waits for it to fork."""

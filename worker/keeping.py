@@ -51,6 +51,9 @@ LOOK_S = 1.0
 EXIT_UNKNOWN = 255
 """What `multiprocessing` says of a worker whose fork server has ended."""
 
+ENDING_S = 0.2
+"""A process that is being ended has ended within a fraction of this."""
+
 
 class Keeping:
     """The workers.
@@ -195,7 +198,7 @@ class Keeping:
     async def _limit_end(self, child: Child, cause: str) -> None:
         with trio.move_on_after(min(UNREADY_GRACE_S, self._settings.drain_timeout_s)):
             await child.dead.wait()
-        if child.page.ready and not child.dead.is_set():
+        if not child.dead.is_set() and child.page.ready:
             with trio.move_on_after(self._settings.drain_timeout_s - UNREADY_GRACE_S):
                 await child.dead.wait()
         child.kill(cause)
@@ -217,6 +220,7 @@ class Keeping:
             problem = "the fork server ended while it imported the adapter, or forked"
         if child.pid:
             await child.wait()
+            await self._find_orphaned(child)
         self._bury(child, problem)
 
     async def _start(self, child: Child) -> None:
@@ -254,11 +258,16 @@ class Keeping:
             self._imported_by = child.forked_by
             self._sources.note(self._forks.imported())
 
+    async def _find_orphaned(self, child: Child) -> None:
+        """Find out whether it ended with its fork server; the kernel closes that one's files before it has ended."""
+        if child.exit_code == EXIT_UNKNOWN and child.forked_by:
+            with trio.move_on_after(ENDING_S):
+                while not self._forks.is_dead(child.forked_by):  # noqa: ASYNC110 - nothing tells of it but this
+                    await trio.sleep(ENDING_S / 100)
+                child.mark_orphaned()
+
     def _bury(self, child: Child, problem: str) -> None:
         self._see()
-        orphaned = child.exit_code == EXIT_UNKNOWN and bool(child.forked_by) and self._forks.is_dead(child.forked_by)
-        if orphaned:
-            child.mark_orphaned()
         del self._children[child.id]
         death = self._certify(child)
         self._connection.died(death)
@@ -269,10 +278,11 @@ class Keeping:
         if unforkable:
             self._say("the adapter cannot be forked (see above): this pool's workers are spawned")
             self._method = "spawn"
-        ordered = orphaned or unforkable or (child.page.ready and child.doom in ORDERED)
+        ordered = child.orphaned or unforkable or (child.page.ready and child.doom in ORDERED)
         reason = problem or blame(death.certificate)
         self._fleet.died(child.id, trio.current_time(), reason, ordered=ordered)
         child.close()
+        self._forks.keep({child.forked_by for child in self._children.values()})
         self._kick()
 
     def _certify(self, child: Child) -> messages.Died:

@@ -28,7 +28,8 @@ _M = TypeVar("_M", bound=messages.Message)
 
 
 class Broker:
-    """The ROUTER. `said` is all that the agent has said, but for vouching; `registered` the workers that came."""
+    """The ROUTER. `said` is all that the agent has said, but for vouching; `registered` the workers that
+    know that they are welcome."""
 
     def __init__(self, directory: Path) -> None:
         self.endpoint = f"ipc://{directory}/workers.ipc"
@@ -37,6 +38,7 @@ class Broker:
         self.epoch = os.urandom(16)
         self.said: list[Any] = []
         self.registered: dict[bytes, int] = {}
+        self._registering: dict[bytes, int] = {}
         self._known: set[bytes] = set()
         self._agent = b""
 
@@ -71,14 +73,15 @@ class Broker:
                 self.said.append(message)
                 self._welcome(peer)
             case messages.Register():
-                self.registered[message.worker] = message.pid
+                self._registering[message.worker] = message.pid
                 self._welcome(peer)
             case _ if peer not in self._known and not isinstance(message, messages.Attach):
                 self._socket.send_multipart([peer, *frames.encode(messages.Stranger())])
             case messages.Vouch() | messages.Beat():
                 self._socket.send_multipart([peer, *frames.encode(messages.Heartbeat())])
-            case messages.Attach():
+            case messages.Attach():  # after WELCOME: the worker is ready
                 self._known.add(peer)
+                self.registered |= {message.worker: self._registering.pop(message.worker)}
             case _:
                 self.said.append(message)
 

@@ -59,7 +59,7 @@ def test_it_grows_and_shrinks_as_it_is_told(broker: Broker, adapter: str) -> Non
         assert (death.certificate.cause, death.certificate.exit_code) == ("drain", 0)
         os.kill(broker.registered[first], signal.SIGKILL)
         broker.ready(2)
-        assert len(broker.all(Spawned)) == 4
+        broker.until(lambda: len(broker.all(Spawned)) == 4)
         broker.restart()
         broker.until(lambda: len(broker.all(messages.Agent)) == 2)
         assert broker.all(messages.Agent)[1].size == 2
@@ -130,6 +130,7 @@ def test_a_spare_one_waits_and_takes_a_dead_ones_place(broker: Broker, adapter: 
         broker.until(lambda: _loaded_spares(process.pid) == 2)
         os.kill(broker.registered[worker], signal.SIGKILL)
         broker.until(lambda: spare in broker.registered)
+        broker.until(lambda: len(broker.all(Spawned)) == 2)
         assert broker.all(Spawned)[1].worker == spare
         broker.until(lambda: {s.worker for r in broker.all(Report) for s in r.workers if s.spare} > {spare})
 
