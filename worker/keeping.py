@@ -196,10 +196,11 @@ class Keeping:
         self._nursery.start_soon(self._limit_end, child, cause)
 
     async def _limit_end(self, child: Child, cause: str) -> None:
-        with trio.move_on_after(min(UNREADY_GRACE_S, self._settings.drain_timeout_s)):
+        grace_s = min(UNREADY_GRACE_S, self._settings.drain_timeout_s)
+        with trio.move_on_after(grace_s):
             await child.dead.wait()
         if not child.dead.is_set() and child.page.ready:
-            with trio.move_on_after(self._settings.drain_timeout_s - UNREADY_GRACE_S):
+            with trio.move_on_after(self._settings.drain_timeout_s - grace_s):
                 await child.dead.wait()
         child.kill(cause)
 
