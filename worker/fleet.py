@@ -288,10 +288,9 @@ class Fleet:
         for place in reversed(self._places):
             if place.worker is None or self._members[place.worker].going:
                 return place
-        for member in reversed(self._members.values()):
-            if member.place in self._places and member.ready_at is None:
-                return member.place
-        return None
+        unready = [one for one in self._members.values() if one.ready_at is None and one.place in self._places]
+        newest = max(reversed(unready), key=lambda one: math.inf if one.since is None else one.since, default=None)
+        return None if newest is None else newest.place
 
     def _end(self, member: _Member, cause: str) -> None:
         if not member.going:
