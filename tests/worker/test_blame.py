@@ -20,13 +20,16 @@ ModuleNotFoundError: No module named 'no_such'
 @pytest.mark.parametrize(
     ("certificate", "reason"),
     [
-        (Certificate("exit", exit_code=1, stderr=TRACEBACK), "ModuleNotFoundError: No module named 'no_such' (/app/service.py, line 3)"),
+        (
+            Certificate("exit", exit_code=1, stderr=TRACEBACK),
+            "ModuleNotFoundError: No module named 'no_such' (/app/service.py, line 3)",
+        ),
         (Certificate("exit", exit_code=1, stderr="adapter 'a:b': no such file\n"), "adapter 'a:b': no such file"),
         (Certificate("exit", exit_code=7), "exit, exit code 7"),
         (Certificate("signal", signal="SIGSEGV"), "signal, SIGSEGV"),
         (Certificate("timeout", signal="SIGKILL", stderr="loading\n"), "timeout, SIGKILL, loading"),
         (Certificate("oom", signal="SIGKILL"), "oom, SIGKILL"),
     ],
-)  # fmt: skip
+)
 def test_blame(certificate: Certificate, reason: str) -> None:
     assert blame(certificate) == reason
