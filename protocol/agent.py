@@ -58,7 +58,7 @@ class AgentConnection:
         self._agent = msgspec.structs.replace(self._agent, size=size)
 
     def spawned(self, worker: bytes, pid: int) -> None:
-        """A worker's process was started, or a spare one is to be a worker."""
+        """A worker's process was started; of a spare one (REPORT says that it is) again when it is none any more."""
         self._workers[worker] = pid
         if self._known:
             self._say(messages.Spawned(worker, pid))
@@ -70,10 +70,10 @@ class AgentConnection:
             self._say(self._retiring[worker])
 
     def died(self, death: messages.Died) -> None:
-        """A worker is dead. Who was neither `spawned` nor reported (a spare one that was loading) goes as he came."""
+        """A worker is dead. Who was never `spawned`, as there was no process, goes as he came."""
         self._retiring.pop(death.worker, None)
-        reported = self._reported.pop(death.worker, None)
-        if self._workers.pop(death.worker, None) is not None or reported is not None:
+        self._reported.pop(death.worker, None)
+        if self._workers.pop(death.worker, None) is not None:
             self.died_again(death)
 
     def died_again(self, death: messages.Died) -> None:

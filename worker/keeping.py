@@ -2,7 +2,7 @@
 
     Start       a process, forked or spawned → wait for its death → certificate, DIED, what is left of its group is ended
     End         SIGTERM; who is not ready yet gets SIGKILL soon after, who is when `drain_timeout_s` is over
-    LetThrough  a byte through a spare one's gate; only now the broker hears of it
+    LetThrough  a byte through a spare one's gate; SPAWNED again, as it is an ordinary one from now on
 
 Besides it looks at memory and GPUs, for REPORT, for the limits, and for what is worn; and at the adapter's files.
 """
@@ -242,9 +242,10 @@ class Keeping:
         self._reaper.watch(child.pid)
         self._fleet.spawned(child.id, trio.current_time())
         self._note_imported(child)
-        if not child.spare:
-            self._connection.spawned(child.id, child.pid)
-            self._flush()
+        self._connection.spawned(child.id, child.pid)
+        if child.spare:  # at once: it would be taken for one that is about to serve
+            self._connection.report([messages.WorkerState(child.id, spare=True)])
+        self._flush()
         if self._draining.is_set():
             self._end(child, "drain")
 

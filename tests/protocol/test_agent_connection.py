@@ -133,10 +133,6 @@ def test_nobody_is_told_of_the_death_of_one_that_was_never_told_of() -> None:
     talk.meet()
     talk.it.died(messages.Died(WORKER, messages.Certificate("exit")))
     assert talk.said() == []
-    talk.it.report([messages.WorkerState(OTHER, spare=True)])
-    death = messages.Died(OTHER, messages.Certificate("exit"))
-    talk.it.died(death)
-    assert talk.said()[1:] == [death]
 
 
 def test_a_refusal_is_raised() -> None:

@@ -110,7 +110,8 @@ def _resident_mib(house: House) -> int:
 
 def test_new_code_in_production(maitred: Callable[..., House], tmp_path: Path) -> None:
     adapter = tmp_path / "release.py"
-    text = "from maitred.worker import Service\nservice = Service()\n@service.command('pid')\ndef v() -> int:\n    return {}\n"
+    head = "from maitred.worker import Service\nservice = Service()\n@service.command('pid')\n"
+    text = head + "def version() -> int:\n    return {}\n"
     adapter.write_text(text.format(1))
     house = maitred(Pool(f"{adapter}:service", size=2))
     with Load(house) as load:
@@ -124,7 +125,6 @@ def test_new_code_in_production(maitred: Callable[..., House], tmp_path: Path) -
 
 def test_a_spare_one_serves_when_a_worker_is_killed(maitred: Callable[..., House]) -> None:
     house = maitred(Pool(APP, settings={"warm_spares": 1}))
-    spare = until(lambda: [row["pid"] for row in house.client.workers() if row["state"] == "spare"])[0]
     for _ in range(3):
         pid = house.client.execute("general", "pid", timeout=30)
         spare = until(lambda: [r["pid"] for r in house.client.workers() if r["state"] == "spare" and r["rss"]])[0]
