@@ -120,6 +120,7 @@ class Agent:
             order = self._connection.receive(message, trio.current_time())
         except MaitredError as error:
             self._refusal = error
+            self._keeping.kill_all()  # what still imports would be waited for
             self._stop_all()
             return
         if order is not None:

@@ -17,101 +17,14 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 
-from msgspec import Struct
-
 from maitred.worker.agent_settings import AgentSettings
-from maitred.worker.backoff import STEADY_S, Backoff, Budget
+from maitred.worker.backoff import STEADY_S, Budget
+from maitred.worker.roster import Effect, End, Kill, LetThrough, Member, Place, Retire, Start, Tell, Turn, Wish
 
-__all__ = ["Effect", "End", "Fleet", "LetThrough", "Retire", "Start", "Tell"]
+__all__ = ["Fleet"]
 
 LOOK_S = 0.02
 """How often a worker that is starting is looked at: so much later than it could be, the old one retires."""
-
-
-class Start(Struct, frozen=True):
-    """Start a process; a spare one waits at its gate."""
-
-    worker: bytes
-    spare: bool
-
-
-class LetThrough(Struct, frozen=True):
-    """Open a spare one's gate: it is a worker from now on."""
-
-    worker: bytes
-
-
-class End(Struct, frozen=True):
-    """Ask a worker to end, and kill it when its time is over."""
-
-    worker: bytes
-    cause: str
-
-
-class Kill(Struct, frozen=True):
-    """Kill a worker that did not load in its time."""
-
-    worker: bytes
-
-
-class Retire(Struct, frozen=True):
-    """Tell the broker that a worker is to go."""
-
-    worker: bytes
-    cause: str
-    note: str
-
-
-class Tell(Struct, frozen=True):
-    """Tell the broker that the pool is degraded, and why; empty: no more."""
-
-    reason: str
-
-
-Effect = Start | LetThrough | End | Kill | Retire | Tell
-
-
-class _Place:
-    """Room for one worker."""
-
-    __slots__ = ("backoff", "empty_until", "worker")
-
-    def __init__(self, settings: AgentSettings) -> None:
-        self.worker: bytes | None = None
-        self.empty_until = -math.inf
-        self.backoff = Backoff(settings.restart_backoff_s, settings.restart_backoff_max_s)
-
-
-class _Member:
-    """One process. `since` is None until there is one; `going`: its end is ordered, or asked for."""
-
-    __slots__ = ("going", "loaded", "place", "ready_at", "served", "since", "spare", "worker")
-
-    def __init__(self, worker: bytes, place: _Place | None, spare: bool) -> None:
-        self.worker = worker
-        self.place = place
-        self.spare = spare
-        self.since: float | None = None
-        self.loaded = False
-        self.ready_at: float | None = None
-        self.served = 0
-        self.going = False
-
-    def steady(self, now: float) -> bool:
-        return self.served > 0 or (self.ready_at is not None and now - self.ready_at >= STEADY_S)
-
-
-class _Wish(Struct, frozen=True):
-    cause: str
-    note: str
-    surge: bool
-
-
-class _Turn(Struct):
-    old: bytes
-    wish: _Wish
-    new: bytes | None = None
-    retired: bool = False
 
 
 class Fleet:
@@ -129,12 +42,12 @@ class Fleet:
         self.size = settings.size
         self._settings = settings
         self._new_id = new_id
-        self._places: list[_Place] = []
-        self._spare_places = [_Place(settings) for _ in range(settings.warm_spares)]
-        self._members: dict[bytes, _Member] = {}
-        self._wishes: dict[bytes, _Wish] = {}
-        self._turn: _Turn | None = None
-        self._turn_place = _Place(settings)  # where replacements that fail wait
+        self._places: list[Place] = []
+        self._spare_places = [Place(settings) for _ in range(settings.warm_spares)]
+        self._members: dict[bytes, Member] = {}
+        self._wishes: dict[bytes, Wish] = {}
+        self._turn: Turn | None = None
+        self._turn_place = Place(settings)  # where replacements that fail wait
         self._budget = Budget(settings.restart_budget, settings.restart_window_s)
         self._reason = ""
         self._reason_at = -math.inf
@@ -160,7 +73,7 @@ class Fleet:
         for worker in workers:
             member = self._members.get(worker)
             if member is not None and member.ready_at is not None and not member.going:
-                self._wishes.setdefault(worker, _Wish(cause, note, surge))
+                self._wishes.setdefault(worker, Wish(cause, note, surge))
 
     def discard_unready(self, cause: str) -> None:
         """There is new code: whoever is not in service yet is started anew, and what failed is tried again at once."""
@@ -197,7 +110,7 @@ class Fleet:
         if place is not None:
             place.worker, place.empty_until = None, now + pause
 
-    def _failed(self, member: _Member, place: _Place, now: float, reason: str) -> None:
+    def _failed(self, member: Member, place: Place, now: float, reason: str) -> None:
         if not member.steady(now) and self._budget.died(now):
             count, window_s = self._settings.restart_budget, self._settings.restart_window_s
             self._tell(f"{count} workers died within {window_s:g} s, the last one of: {reason}", now)
@@ -275,7 +188,7 @@ class Fleet:
 
     def _set_places(self) -> None:
         while len(self._places) < self.size:
-            self._places.append(_Place(self._settings))
+            self._places.append(Place(self._settings))
         while len(self._places) > self.size and (place := self._superfluous()) is not None:
             self._places.remove(place)
             member = self._members.get(place.worker or b"")
@@ -283,7 +196,7 @@ class Fleet:
                 member.place = None
                 self._end(member, "drain")
 
-    def _superfluous(self) -> _Place | None:
+    def _superfluous(self) -> Place | None:
         """A place that nobody is in, or somebody who goes, or, the newest first, who is not ready."""
         for place in reversed(self._places):
             if place.worker is None or self._members[place.worker].going:
@@ -292,7 +205,7 @@ class Fleet:
         newest = max(reversed(unready), key=lambda one: math.inf if one.since is None else one.since, default=None)
         return None if newest is None else newest.place
 
-    def _end(self, member: _Member, cause: str) -> None:
+    def _end(self, member: Member, cause: str) -> None:
         if not member.going:
             self._effects.append(End(member.worker, cause))
         member.going = True
@@ -305,7 +218,7 @@ class Fleet:
         if self._turn is None:
             self._begin_turn(now)
 
-    def _go_on(self, turn: _Turn) -> None:
+    def _go_on(self, turn: Turn) -> None:
         old, new = self._members.get(turn.old), self._members.get(turn.new or b"")
         if turn.retired:
             if old is None:
@@ -332,18 +245,18 @@ class Fleet:
             old = self._members.get(worker)
             if old is None or old.going or old.place is None:
                 continue
-            self._turn = _Turn(worker, wish)
+            self._turn = Turn(worker, wish)
             if wish.surge:
                 self._turn.new = self._take(now).worker
             else:
                 self._retire(self._turn, old)
             return
 
-    def _retire(self, turn: _Turn, old: _Member) -> None:
+    def _retire(self, turn: Turn, old: Member) -> None:
         turn.retired = True
         self._effects.append(Retire(old.worker, turn.wish.cause, turn.wish.note))
 
-    def _house(self, member: _Member) -> None:
+    def _house(self, member: Member) -> None:
         for place in self._places:
             if place.worker is None:
                 place.worker, member.place = member.worker, place
@@ -369,7 +282,7 @@ class Fleet:
         starting = any(member.ready_at is None and not member.going for member in self._members.values())
         return not starting and now >= self._may_start_at()
 
-    def _take(self, now: float) -> _Member:
+    def _take(self, now: float) -> Member:
         """A spare one that has loaded, else a new one."""
         for member in self._members.values():
             if member.spare and member.loaded and not member.going and member.place is not None:
@@ -379,8 +292,8 @@ class Fleet:
                 return member
         return self._start(now, None, spare=False)
 
-    def _start(self, now: float, place: _Place | None, *, spare: bool) -> _Member:
-        member = _Member(self._new_id(), place, spare)
+    def _start(self, now: float, place: Place | None, *, spare: bool) -> Member:
+        member = Member(self._new_id(), place, spare)
         self._members[member.worker] = member
         self._started_at = now
         self._effects.append(Start(member.worker, spare))

@@ -18,6 +18,8 @@ from collections.abc import Container
 from multiprocessing import forkserver, get_context
 from typing import Any
 
+import psutil
+
 from maitred.worker.agent_settings import AgentSettings
 from maitred.worker.preload import ENVIRONMENT_KEY
 
@@ -79,8 +81,8 @@ class ForkServer:
     def is_dead(self, pid: int) -> bool:
         """Whether this one, the present or a former, has ended; its workers have with it."""
         try:
-            return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-        except ChildProcessError:
+            return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
             return True
 
     def imported(self) -> dict[str, int]:

@@ -23,13 +23,14 @@ from maitred.transport.lifeline import open_lifeline
 from maitred.worker.agent_settings import AgentSettings
 from maitred.worker.blame import blame
 from maitred.worker.child import Child, contexts
-from maitred.worker.fleet import Effect, End, Fleet, Kill, LetThrough, Retire, Start, Tell
+from maitred.worker.fleet import Fleet
 from maitred.worker.fork_server import ForkServer
 from maitred.worker.observing import NoRoom, Observing, Seen
 from maitred.worker.preload import EXIT_UNFORKABLE
 from maitred.worker.reaper import Reaper
-from maitred.worker.recycling import Life, worn
+from maitred.worker.recycling import worn
 from maitred.worker.reloading import POLL_S, Sources
+from maitred.worker.roster import Effect, End, Kill, LetThrough, Retire, Start, Tell
 
 __all__ = ["Keeping"]
 
@@ -321,24 +322,25 @@ class Keeping:
             await self._observing.look_at_gpus({child.pid: child.id for child in self._children.values()})
             for child in list(self._children.values()):
                 if child.pid and not child.dead.is_set():
-                    self._judge(child, self._observing.look(child.id, loaded=child.page.loaded, ready=child.page.ready))
+                    seen = self._observing.look(child.id, loaded=child.page.loaded, ready=child.page.ready)
+                    if not self._over_limit(child, seen):
+                        self._replace_worn(child, seen)
 
-    def _judge(self, child: Child, seen: Seen) -> None:
+    def _over_limit(self, child: Child, seen: Seen) -> bool:
         usage = seen.usage
-        if usage is None:
-            return
-        if usage.over_hard and child.doom is None:
-            child.memory, child.memory_limit = max(usage.rss, seen.peak), usage.limit
-            self._say(f"worker {child.pid} has {usage.rss} bytes of memory, its limit is {usage.limit}: killed")
-            child.kill("oom")
-            self._observing.kill(child.id)
-            return
+        if not usage.over_hard or child.doom is not None:
+            return False
+        child.memory, child.memory_limit = max(usage.rss, usage.peak), usage.limit
+        self._say(f"worker {child.pid} has {usage.rss} bytes of memory, its limit is {usage.limit}: killed")
+        child.kill("oom")
+        self._observing.kill(child.id)
+        return True
+
+    def _replace_worn(self, child: Child, seen: Seen) -> None:
         ready_at = self._fleet.ready_since(child.id)
         if ready_at is None:
             return
-        age_s = trio.current_time() - ready_at
-        life = Life(child.id, child.page.served, age_s, usage.rss, seen.rss_when_ready, seen.gpu_bytes, usage.over_soft)
-        wear = worn(life, self._settings)
+        wear = worn(seen.life(child.id, child.page.served, trio.current_time() - ready_at), self._settings)
         if wear is not None:
             self._fleet.recycle([child.id], "recycle", wear.note, surge=wear.surge)
             self._kick()

@@ -16,6 +16,7 @@ from maitred.protocol.messages import WorkerState
 from maitred.worker.agent_settings import AgentSettings
 from maitred.worker.gpus import environment, find
 from maitred.worker.memory import Usage, Watch, keeper
+from maitred.worker.recycling import Life
 
 __all__ = ["NoRoom", "Observing", "Remains", "Seen"]
 
@@ -33,27 +34,30 @@ class Remains(Struct, frozen=True):
 
 
 class Seen:
-    """One worker.
+    """One worker, at the last look.
 
     Attributes:
-        usage: of memory, at the last look.
-        peak: the most that was seen.
+        usage: of memory.
         rss_when_ready: of its first look after it was ready.
         gpu: UUID of the one it was given.
-        gpu_bytes, gpu_use: what it has of it, at the last look.
+        gpu_bytes, gpu_use: what it has of it.
         loaded: it has all that it needs, also on its GPU.
         watch: None until there is a process.
     """
 
     def __init__(self, gpu: str) -> None:
-        self.usage: Usage | None = None
-        self.peak = 0
+        self.usage = Usage(0, 0)
         self.rss_when_ready: int | None = None
         self.gpu = gpu
         self.gpu_bytes = 0
         self.gpu_use = 0.0
         self.loaded = False
         self.watch: Watch | None = None
+
+    def life(self, worker: bytes, served: int, age_s: float) -> Life:
+        """What decides whether it is replaced."""
+        usage = self.usage
+        return Life(worker, served, age_s, usage.rss, self.rss_when_ready, self.gpu_bytes, usage.over_soft)
 
 
 class Observing:
@@ -110,10 +114,9 @@ class Observing:
         seen = self._seen[worker]
         seen.loaded = loaded
         if seen.watch is not None:
-            seen.usage = usage = seen.watch.look()
-            seen.peak = max(seen.peak, usage.peak)
+            seen.usage = seen.watch.look()
             if ready and seen.rss_when_ready is None:
-                seen.rss_when_ready = usage.rss
+                seen.rss_when_ready = seen.usage.rss
         return seen
 
     async def look_at_gpus(self, pids: dict[int, bytes]) -> None:
@@ -143,7 +146,7 @@ class Observing:
             return Remains()
         usage = seen.watch.look()
         seen.watch.close()
-        return Remains(max(seen.peak, usage.peak), usage.oom_killed, seen.gpu_bytes)
+        return Remains(max(seen.usage.peak, usage.peak), usage.oom_killed, seen.gpu_bytes)
 
     def close(self) -> None:
         """Every worker is dead."""
@@ -157,7 +160,7 @@ class Observing:
         return [
             WorkerState(worker, seen.usage.rss, seen.gpu_bytes, seen.gpu_use, seen.gpu, worker in spares)
             for worker, seen in self._seen.items()
-            if seen.usage is not None
+            if seen.usage.rss
         ]
 
 

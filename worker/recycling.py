@@ -29,8 +29,8 @@ class Life(Struct, frozen=True):
         worker: its id: the age at which it goes follows from it.
         served: requests answered.
         age_s: seconds since it was ready.
-        rss: bytes of its process and its children; None: not looked at yet.
-        rss_when_ready: the same when it was ready.
+        rss: bytes of its process and its children.
+        rss_when_ready: the same when it was ready; None: not seen yet.
         gpu_bytes: of GPU memory.
         over_soft: it has reached the soft limit of its memory.
     """
@@ -38,7 +38,7 @@ class Life(Struct, frozen=True):
     worker: bytes
     served: int = 0
     age_s: float = 0.0
-    rss: int | None = None
+    rss: int = 0
     rss_when_ready: int | None = None
     gpu_bytes: int = 0
     over_soft: bool = False
@@ -53,7 +53,7 @@ class Wear(Struct, frozen=True):
 
 def worn(life: Life, settings: AgentSettings) -> Wear | None:
     """Why this worker is to be replaced; None: it is as good as new."""
-    grown = (life.rss or 0) - (life.rss_when_ready or 0) if life.rss_when_ready is not None else 0
+    grown = 0 if life.rss_when_ready is None else life.rss - life.rss_when_ready
     if life.over_soft:
         return Wear(f"{life.rss} bytes of memory, close to memory_limit ({settings.memory_limit_bytes})")
     if settings.recycle_requests is not None and life.served >= settings.recycle_requests:

@@ -9,7 +9,8 @@ import pytest
 
 from maitred.worker.agent_settings import AgentSettings
 from maitred.worker.backoff import STEADY_S
-from maitred.worker.fleet import Effect, End, Fleet, Kill, LetThrough, Retire, Start, Tell
+from maitred.worker.fleet import Fleet
+from maitred.worker.roster import Effect, End, Kill, LetThrough, Retire, Start, Tell
 
 
 def ids() -> Iterator[bytes]:
