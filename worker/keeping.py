@@ -4,7 +4,8 @@
     End         SIGTERM; who is not ready yet gets SIGKILL soon after, who is when `drain_timeout_s` is over
     LetThrough  a byte through a spare one's gate; SPAWNED again, as it is an ordinary one from now on
 
-Besides it looks at memory and GPUs, for REPORT, for the limits, and for what is worn; and at the adapter's files.
+Besides it looks whether the adapter's files change. What is seen of memory and GPUs, and what follows, is in
+`worker.overseeing`.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ from maitred.worker.blame import blame
 from maitred.worker.child import Child, contexts
 from maitred.worker.fleet import Fleet
 from maitred.worker.fork_server import ForkServer
-from maitred.worker.observing import NoRoom, Observing, Seen
+from maitred.worker.observing import NoRoom, Observing
+from maitred.worker.overseeing import Overseeing
 from maitred.worker.preload import EXIT_UNFORKABLE
 from maitred.worker.reaper import Reaper
-from maitred.worker.recycling import worn
 from maitred.worker.reloading import POLL_S, Sources
 from maitred.worker.roster import Effect, End, Kill, LetThrough, Retire, Start, Tell
 
@@ -42,12 +43,6 @@ ORDERED = frozenset({"cancelled", "timeout", "operator"})
 
 UNREADY_GRACE_S = 2.0
 """From SIGTERM to SIGKILL for a worker that is not ready: it has no request, and loading may be deaf to signals."""
-
-LIMIT_LOOK_S = 0.25
-"""How often memory is looked at where there is a limit: what allocates a gigabyte a second passes it by so much."""
-
-LOOK_S = 1.0
-"""The same where there is none: for REPORT and what is worn."""
 
 EXIT_UNKNOWN = 255
 """What `multiprocessing` says of a worker whose fork server has ended."""
@@ -87,6 +82,7 @@ class Keeping:
         self._sources = Sources(settings)
         self._imported_by = 0
         self._children: dict[bytes, Child] = {}
+        self._overseeing = Overseeing(settings, observing, self._fleet, self._children, self._kick)
         self._deaths: OrderedDict[bytes, messages.Died] = OrderedDict()
         self._method = settings.start_method
         self._starting = trio.Lock()
@@ -99,7 +95,7 @@ class Keeping:
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             nursery.start_soon(self._keep)
-            nursery.start_soon(self._look_around)
+            nursery.start_soon(self._overseeing.run)
             nursery.start_soon(self._watch_sources)
             await self._draining.wait()
             while self._children:
@@ -312,38 +308,6 @@ class Keeping:
     def _tell_death(self, worker: bytes) -> None:
         unknown = messages.Certificate("exit", worker=worker.hex(), host=platform.node()[:255])
         self._connection.died_again(self._deaths.get(worker, messages.Died(worker, unknown)))
-
-    # --- what is seen ---
-
-    async def _look_around(self) -> None:
-        interval_s = LOOK_S if self._settings.memory_limit_bytes is None else LIMIT_LOOK_S
-        while True:
-            await trio.sleep(interval_s)
-            await self._observing.look_at_gpus({child.pid: child.id for child in self._children.values()})
-            for child in list(self._children.values()):
-                if child.pid and not child.dead.is_set():
-                    seen = self._observing.look(child.id, loaded=child.page.loaded, ready=child.page.ready)
-                    if not self._over_limit(child, seen):
-                        self._replace_worn(child, seen)
-
-    def _over_limit(self, child: Child, seen: Seen) -> bool:
-        usage = seen.usage
-        if not usage.over_hard or child.doom is not None:
-            return False
-        child.memory, child.memory_limit = max(usage.rss, usage.peak), usage.limit
-        self._say(f"worker {child.pid} has {usage.rss} bytes of memory, its limit is {usage.limit}: killed")
-        child.kill("oom")
-        self._observing.kill(child.id)
-        return True
-
-    def _replace_worn(self, child: Child, seen: Seen) -> None:
-        ready_at = self._fleet.ready_since(child.id)
-        if ready_at is None:
-            return
-        wear = worn(seen.life(child.id, child.page.served, trio.current_time() - ready_at), self._settings)
-        if wear is not None:
-            self._fleet.recycle([child.id], "recycle", wear.note, surge=wear.surge)
-            self._kick()
 
     # --- the adapter's files ---
 
