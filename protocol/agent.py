@@ -1,9 +1,11 @@
 """An agent's half of the conversation, without I/O.
 
-    AGENT → WELCOME;  SPAWNED, DIED, DEGRADED as they happen;  VOUCH every interval → HEARTBEAT;  FENCE → DIED;  BYE
+    AGENT → WELCOME;  SPAWNED, DIED, DEGRADED as they happen;  VOUCH and REPORT every interval → HEARTBEAT;  BYE
+    FENCE → DIED;  RESIZE;  RECYCLE → RETIRE, once another one is ready → DISMISS → DIED
 
-STRANGER means that the broker has lost this agent (it restarted, or the connection broke): AGENT again, then a SPAWNED
-for each worker that lives and each DIED that was not told. A broker that is away is told afterwards.
+STRANGER means that the broker has lost this agent (it restarted, or the connection broke): AGENT again with the size of
+now, then all that a new broker must know: a SPAWNED for each worker that lives, each DIED that was not told, RETIRE for
+those that are to go, and a REPORT of everybody. A broker that is away is told afterwards.
 """
 
 from __future__ import annotations
@@ -11,14 +13,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import msgspec
+
 from maitred.protocol import frames, messages
 from maitred.protocol.errors import MaitredError, from_wire
+
+__all__ = ["AgentConnection", "Order"]
 
 MAX_UNTOLD_DEATHS = 1024
 """Death certificates kept for a broker that is away; beyond it the oldest is dropped."""
 
 HELLO_INTERVAL_S = 1.0
 """Until WELCOME, AGENT is said again after so long: the first may have been lost with its connection."""
+
+Order = messages.Fence | messages.Resize | messages.Recycle | messages.Dismiss
+"""What a broker asks of an agent."""
 
 
 class AgentConnection:
@@ -30,6 +39,8 @@ class AgentConnection:
         self._agent = agent
         self._known = False
         self._workers: dict[bytes, int] = {}
+        self._retiring: dict[bytes, messages.Retire] = {}
+        self._reported: dict[bytes, messages.WorkerState] = {}
         self._untold: list[messages.Died] = []
         self._degraded = ""
         self._speak_at = 0.0
@@ -42,15 +53,31 @@ class AgentConnection:
 
     # --- what happens here ---
 
+    def resized(self, size: int) -> None:
+        """So many workers are kept from now on: what a broker that has lost this agent is told."""
+        self._agent = msgspec.structs.replace(self._agent, size=size)
+
     def spawned(self, worker: bytes, pid: int) -> None:
-        """A worker's process was started."""
+        """A worker's process was started; of a spare one (REPORT says that it is) again when it is none any more."""
         self._workers[worker] = pid
         if self._known:
             self._say(messages.Spawned(worker, pid))
 
+    def retire(self, worker: bytes, cause: str, note: str = "") -> None:
+        """A worker is to go, as soon as it holds nothing; DISMISS answers."""
+        self._retiring[worker] = messages.Retire(worker, cause, note[:4096])
+        if self._known:
+            self._say(self._retiring[worker])
+
     def died(self, death: messages.Died) -> None:
-        """A worker is dead."""
-        self._workers.pop(death.worker, None)
+        """A worker is dead. Who was never `spawned`, as there was no process, goes as he came."""
+        self._retiring.pop(death.worker, None)
+        self._reported.pop(death.worker, None)
+        if self._workers.pop(death.worker, None) is not None:
+            self.died_again(death)
+
+    def died_again(self, death: messages.Died) -> None:
+        """A broker that asks for a worker that it believes alive is told of its death."""
         if self._known:
             self._say(death)
         else:
@@ -61,6 +88,15 @@ class AgentConnection:
         self._degraded = reason[:4096]
         if self._known:
             self._say(messages.Degraded(self._degraded))
+
+    def report(self, states: Iterable[messages.WorkerState]) -> None:
+        """What is seen of the workers: what has changed since the last time is said, to a broker that listens."""
+        if not self._known:
+            return
+        changed = [state for state in states if self._reported.get(state.worker) != state]
+        self._reported.update({state.worker: state for state in changed})
+        if changed:
+            self._say(messages.Report(changed))
 
     def bye(self) -> None:
         """Leave."""
@@ -84,8 +120,8 @@ class AgentConnection:
 
     # --- what the broker says ---
 
-    def receive(self, message_frames: Sequence[Any], now: float) -> messages.Fence | None:
-        """Take in one message; returns it where it asks for a worker to be killed.
+    def receive(self, message_frames: Sequence[Any], now: float) -> Order | None:
+        """Take in one message; returns it where it asks for something to be done.
 
         Raises:
             ProtocolError: what came is not of this protocol.
@@ -99,7 +135,7 @@ class AgentConnection:
             case messages.Stranger():
                 if self._known:  # several may be under way, one answer is enough
                     self.start(now)
-            case messages.Fence():
+            case messages.Fence() | messages.Resize() | messages.Recycle() | messages.Dismiss():
                 return message
             case messages.Error():
                 error: MaitredError = from_wire(message.code, message.message, {})
@@ -111,11 +147,14 @@ class AgentConnection:
     def _introduce(self, now: float) -> None:
         self._known = True
         self._speak_at = now
+        self._reported.clear()
         for worker, pid in self._workers.items():
             self._say(messages.Spawned(worker, pid))
         untold, self._untold = self._untold, []
         for death in untold:
             self._say(death)
+        for retire in self._retiring.values():
+            self._say(retire)
         if self._degraded:
             self._say(messages.Degraded(self._degraded))
 

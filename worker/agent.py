@@ -1,26 +1,24 @@
-"""The agent: parent of one pool's workers on one host. Starts them, knows of each death, vouches for the busy, replaces.
+"""The agent: parent of one pool's workers on one host. Its conversation with the broker, its signals, its end.
 
 Run as a process of its own (`main`): its settings come as one line of JSON on standard input, which stays open as the
 life-line: at its end the agent kills its workers and ends. SIGTERM: workers finish what runs; a second one kills them.
 
-No worker outlives its agent: the kernel kills the fork server with the agent and the workers with the fork server, and
-each worker watches a life-line besides.
+Who there is to be is decided in `worker.fleet`, and done in `worker.keeping`.
+
+No worker outlives its agent: the kernel kills the fork server with the agent and the workers with the fork server, each
+worker watches a life-line besides, and what they started themselves is ended by `worker.reaper`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import math
-import multiprocessing
 import os
 import platform
 import signal
 import sys
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from importlib import metadata
-from multiprocessing import forkserver
 from typing import Any
 
 import msgspec
@@ -33,24 +31,20 @@ from maitred.protocol.errors import MaitredError
 from maitred.transport.context import new_context
 from maitred.transport.endpoints import connect
 from maitred.transport.errors import WouldBlock
-from maitred.transport.lifeline import Lifeline, die_with_parent, open_lifeline
+from maitred.transport.lifeline import Lifeline, die_with_parent
 from maitred.transport.pump import Pump
 from maitred.transport.sockets import dealer
 from maitred.worker.agent_settings import AgentSettings
-from maitred.worker.backoff import Backoff
-from maitred.worker.child import Child, contexts
-from maitred.worker.preload import ENVIRONMENT_KEY, EXIT_UNFORKABLE
+from maitred.worker.fork_server import ForkServer
+from maitred.worker.gpus import GpuError
+from maitred.worker.keeping import Keeping
+from maitred.worker.observing import Observing
+from maitred.worker.reaper import MARK, Reaper, mark, sweep
 
 __all__ = ["Agent", "main"]
 
 RETRY_S = 0.02
 """Until the next try to send, while the broker is away."""
-
-REMEMBERED_DEATHS = 1024
-"""Deaths that can be told again to a broker that asks for a worker it believes alive."""
-
-ORDERED = frozenset({"cancelled", "timeout", "operator"})
-"""Causes of a FENCE for what a worker did: it is replaced at once, however often, as it did not fail by itself."""
 
 THREAD_CAPS = (
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
@@ -60,13 +54,16 @@ THREAD_CAPS = (
 
 
 class Agent:
-    """Keeps `settings.size` workers alive.
+    """Keeps a pool's workers alive on this host.
 
     Args:
         settings: what to run, and where the broker is.
+        forks: where workers are forked from.
+        observing: what is seen of them.
+        reaper: ends what they leave.
     """
 
-    def __init__(self, settings: AgentSettings) -> None:
+    def __init__(self, settings: AgentSettings, forks: ForkServer, observing: Observing, reaper: Reaper) -> None:
         self._settings = settings
         self._context: zmq.Context[zmq.Socket[bytes]] = new_context()
         socket = dealer(self._context)
@@ -79,16 +76,17 @@ class Agent:
                 platform.node()[:255],
                 os.getpid(),
                 f"maitred {metadata.version('maitred')}",
+                settings.size,
+                settings.least,
+                settings.most,
+                observing.memory_mode,
+                observing.gpus,
             )
         )
-        self._children: dict[bytes, Child] = {}
-        self._deaths: OrderedDict[bytes, messages.Died] = OrderedDict()
+        self._keeping = Keeping(settings, self._connection, self._flush, forks, observing, reaper)
         self._timer = trio.CancelScope()
-        self._drain = trio.Event()
         self._refusal: MaitredError | None = None
         self._stop_all: Callable[[], None] = trio.CancelScope().cancel
-        self._method = settings.start_method
-        self._lifeline_of_workers, self._lifeline = open_lifeline()
 
     async def run(self) -> None:
         """Run until SIGTERM or the end of standard input.
@@ -104,102 +102,38 @@ class Agent:
                 await nursery.start(self._obey_signals)
                 nursery.start_soon(self._watch_parent)
                 nursery.start_soon(self._talk)
-                async with trio.open_nursery() as places:
-                    for _ in range(self._settings.size):
-                        places.start_soon(self._keep_one)
-                    if not self._settings.size:
-                        await self._drain.wait()
+                await self._keeping.run()
                 self._connection.bye()
                 self._flush()
                 nursery.cancel_scope.cancel()
             if self._refusal is not None:
                 raise self._refusal
         finally:
-            for child in self._children.values():
-                child.kill("drain")
+            self._keeping.kill_all()
             self._pump.close()
             self._context.destroy(linger=500)
-
-    # --- one place for one worker ---
-
-    async def _keep_one(self) -> None:
-        backoff = Backoff(self._settings.restart_backoff_s, self._settings.restart_backoff_max_s)
-        while not self._drain.is_set():
-            child = await self._start()
-            with trio.CancelScope() as alive:
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._limit_startup, child)
-                    await child.wait()
-                    alive.cancel()
-            pause = self._bury(child, backoff)
-            with trio.move_on_after(pause):
-                await self._drain.wait()
-
-    async def _start(self) -> Child:
-        child = Child(self._settings, self._lifeline_of_workers)
-        await child.start(contexts()[self._method])
-        self._children[child.id] = child
-        self._connection.spawned(child.id, child.pid)
-        self._flush()
-        if self._drain.is_set():
-            child.terminate()
-        return child
-
-    async def _limit_startup(self, child: Child) -> None:
-        await trio.sleep(self._settings.startup_timeout_s)
-        if not child.page.loaded:  # one that has loaded waits for a broker that is away: another would, too
-            self._say(f"worker {child.pid} had not loaded within {self._settings.startup_timeout_s:g} s: killed")
-            child.kill("timeout")
-
-    def _bury(self, child: Child, backoff: Backoff) -> float:
-        """Tell of a death; returns the pause before the place is filled again."""
-        del self._children[child.id]
-        death = child.certificate()
-        self._deaths[child.id] = death
-        if len(self._deaths) > REMEMBERED_DEATHS:
-            self._deaths.popitem(last=False)
-        self._connection.died(death)
-        ordered = child.page.ready and child.doom in ORDERED
-        pause = 0.0 if ordered else backoff.died(child.lived_s, child.page.ready, child.page.served)
-        if child.exit_code == EXIT_UNFORKABLE and self._method == "forkserver":
-            self._say("the adapter cannot be forked (see above): this pool's workers are spawned")
-            self._method, pause = "spawn", 0.0
-        elif backoff.hopeless:
-            reason = child.last_words().strip().rpartition("\n")[2] or f"exit code {child.exit_code}"
-            self._connection.degraded(f"workers die before they are ready: {reason}")
-        self._flush()
-        child.close()
-        return pause
 
     # --- the broker ---
 
     def _receive(self, _index: int, message: Sequence[Any]) -> None:
         try:
-            fence = self._connection.receive(message, trio.current_time())
+            order = self._connection.receive(message, trio.current_time())
         except MaitredError as error:
             self._refusal = error
+            self._keeping.kill_all()  # what still imports would be waited for
             self._stop_all()
             return
-        if fence is not None:
-            self._fence(fence)
+        if order is not None:
+            self._keeping.obey(order)
         self._flush()
-
-    def _fence(self, fence: messages.Fence) -> None:
-        worker, child = fence.worker, self._children.get(fence.worker)
-        if child is None:
-            unknown = messages.Certificate("exit", worker=worker.hex(), host=platform.node()[:255])
-            self._connection.died(self._deaths.get(worker, messages.Died(worker, unknown)))
-        elif fence.only is None or child.runs(fence.only):
-            why = "has gone silent" if fence.cause == "heartbeat" else f"does not stop ({fence.cause})"
-            self._say(f"worker {child.pid} {why}: killed")
-            child.kill(fence.cause)
 
     async def _talk(self) -> None:
         while True:
             self._flush()
-            if not self._connection.outgoing:
-                alive = [child.id for child in self._children.values() if child.look()]
-                self._connection.tick(trio.current_time(), alive)
+            now = trio.current_time()
+            if not self._connection.outgoing and now >= self._connection.next_deadline():
+                self._connection.tick(now, self._keeping.vouched())
+                self._connection.report(self._keeping.states())
                 self._flush()
             stuck = bool(self._connection.outgoing)
             wake_at = trio.current_time() + RETRY_S if stuck else self._connection.next_deadline()
@@ -220,36 +154,17 @@ class Agent:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             task_status.started()
             asked = 0
-            async with trio.open_nursery() as nursery:
-                async for _ in signals:
-                    asked += 1
-                    if asked == 1:
-                        self._terminate()
-                        nursery.start_soon(self._limit_drain)
-                    else:
-                        self._kill_all()
-
-    def _terminate(self) -> None:
-        self._drain.set()
-        for child in self._children.values():
-            child.terminate()
-
-    async def _limit_drain(self) -> None:
-        await trio.sleep(self._settings.drain_timeout_s)
-        self._kill_all()
-
-    def _kill_all(self) -> None:
-        self._drain.set()
-        for child in self._children.values():
-            child.kill("drain")
+            async for _ in signals:
+                asked += 1
+                if asked == 1:
+                    self._keeping.drain()
+                else:
+                    self._keeping.kill_all()
 
     async def _watch_parent(self) -> None:
         if self._settings.parent is not None:
             await Lifeline(0).wait_gone()
-            self._kill_all()
-
-    def _say(self, text: str) -> None:
-        print(f"[{self._settings.pool}] {text}", file=sys.stderr, flush=True)
+            self._keeping.kill_all()
 
 
 def main() -> None:
@@ -264,17 +179,29 @@ def main() -> None:
     if settings.threads_per_worker:
         for name in THREAD_CAPS:
             os.environ.setdefault(name, str(settings.threads_per_worker))
+    own = mark(settings.pool, settings.endpoint)
+    left = sweep(own)
+    if left:
+        print(f"[{settings.pool}] {left} processes that an earlier agent had left were killed", file=sys.stderr)
+    reaper = Reaper(own)
+    os.environ[MARK] = own
+    forks = ForkServer(settings)
     if settings.start_method == "forkserver":
-        _start_fork_server(settings)
+        forks.ensure()  # it imports while the agent goes on
     try:
-        trio.run(Agent(settings).run)
+        _run(settings, forks, reaper)
+    finally:
+        reaper.close()
+
+
+def _run(settings: AgentSettings, forks: ForkServer, reaper: Reaper) -> None:
+    try:
+        observing = Observing(settings)
+    except GpuError as error:
+        sys.exit(f"[{settings.pool}] {error}")
+    try:
+        trio.run(Agent(settings, forks, observing, reaper).run)
     except MaitredError as error:
         sys.exit(f"[{settings.pool}] the broker refused this agent: {error.message}")
-
-
-def _start_fork_server(settings: AgentSettings) -> None:
-    """Start it from the main thread, with which it dies; it imports while the agent goes on."""
-    os.environ[ENVIRONMENT_KEY] = json.dumps([os.getpid(), settings.adapter, list(settings.path)])
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["maitred.worker.preload"])
-    forkserver.ensure_running()
-    del os.environ[ENVIRONMENT_KEY]
+    finally:
+        observing.close()

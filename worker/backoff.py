@@ -1,8 +1,10 @@
-"""How long to wait before a worker that died is replaced. Pure."""
+"""How long to wait before a worker that died is replaced, and when a pool of such is given up on for a while. Pure."""
 
 from __future__ import annotations
 
-__all__ = ["Backoff"]
+from collections import deque
+
+__all__ = ["STEADY_S", "Backoff", "Budget"]
 
 STEADY_S = 10.0
 """A worker that served for so long did not die of its start: the next death counts as the first."""
@@ -34,7 +36,41 @@ class Backoff:
             return 0.0
         return min(self._longest, self._first * 2 ** min(self._deaths - free - 1, 32))
 
+    def forgive(self) -> None:
+        """The next death counts as the first."""
+        self._deaths = self._unready = 0
+
     @property
     def hopeless(self) -> bool:
         """Whether the last few never got ready."""
         return self._unready >= HOPELESS
+
+
+class Budget:
+    """Deaths that a pool may have in its window of time.
+
+    Only those count that tell of an adapter that does not work: of workers that had answered nothing, and had not been
+    ready for STEADY_S. Workers that serve are replaced however often a person, a request or the kernel kills them.
+
+    Args:
+        deaths: so many within `window_s` seconds spend it.
+    """
+
+    def __init__(self, deaths: int, window_s: float) -> None:
+        self._window_s = window_s
+        self._deaths: deque[float] = deque(maxlen=deaths)
+        self.spent_at: float | None = None
+
+    def died(self, now: float) -> bool:
+        """Note a death; returns whether the budget has been spent by it."""
+        self._deaths.append(now)
+        full = len(self._deaths) == self._deaths.maxlen and self._deaths[0] > now - self._window_s
+        if not full or self.spent_at is not None:
+            return False
+        self.spent_at = now
+        return True
+
+    def forgive(self) -> None:
+        """There is all of it again."""
+        self._deaths.clear()
+        self.spent_at = None

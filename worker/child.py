@@ -1,4 +1,7 @@
-"""One worker process as its agent sees it: start it, read what it prints, know of its death, write its certificate."""
+"""One worker process as its agent sees it: start it, read what it prints, know of its death, write its certificate.
+
+It is asked to go (`terminate`) or killed, each for a cause: the certificate's, unless it died of something else on its way.
+"""
 
 from __future__ import annotations
 
@@ -30,19 +33,49 @@ _one_at_a_time = trio.CapacityLimiter(1)
 class Child:
     """One process. Make it with `start`.
 
+    Args:
+        worker: its 128-bit id.
+        settings: the agent's.
+        lifeline: its end means that the agent is gone.
+        spare: it waits, once it has loaded, until it is let through.
+
     Attributes:
-        id: the worker's 128-bit id.
-        pid: of the process.
+        id: as given.
+        pid: of the process; 0 until there is one.
         doom: why the agent killed it, if it did: a cause of death certificates.
+        peak_rss, memory, memory_limit, gpu_bytes: as in its certificate.
+        forked_by: process id of the fork server that it came from; 0: it was spawned.
+        orphaned: it ended with its fork server.
+        dead, buried: set when it is; `close` buries it.
+        spare: whether it still waits to be let through.
     """
 
-    def __init__(self, settings: AgentSettings, lifeline: int) -> None:
-        self.id = os.urandom(16)
+    def __init__(
+        self,
+        worker: bytes,
+        settings: AgentSettings,
+        lifeline: int,
+        *,
+        spare: bool = False,
+    ) -> None:
+        self.id = worker
+        self.pid = 0
         self.doom: str | None = None
         self.peak_rss = 0
+        self.memory: int | None = None
+        self.memory_limit: int | None = None
+        self.gpu_bytes = 0
+        self.forked_by = 0
+        self.dead = trio.Event()
+        self.buried = trio.Event()
         self.started_at = time.monotonic()
         self.page = StartedPage(MAX_SLOTS)
+        self._farewell: str | None = None
+        self.orphaned = False
+        self.spare = spare
         self._output = Output(f"[{settings.pool}]")
+        gate, self._gate = os.pipe() if spare else (-1, -1)
+        self._handed_over = [gate] if spare else []
         self._options = WorkerOptions(
             settings.pool,
             settings.adapter,
@@ -58,14 +91,22 @@ class Child:
             Inherited(lifeline),
             settings.gc_threshold,
             settings.out_of_band_bytes,
+            settings.warm_up,
+            Inherited(gate) if spare else None,
         )
 
-    async def start(self, context: ForkServerContext | SpawnContext) -> None:
-        """Start the process.
+    async def start(
+        self, context: ForkServerContext | SpawnContext, environment: tuple[tuple[str, str], ...] = ()
+    ) -> None:
+        """Start the process; `environment` is set in it before it does anything else.
 
         A fork server is asked from a thread, as its first answer waits for the preload. A spawned process is a child of
         the thread that starts it, with which it would die: so from this one, which lives as long as the agent.
+
+        Raises:
+            OSError, EOFError: the fork server has ended.
         """
+        self._options.environment = environment
         self._process = context.Process(target=start_worker, args=(self._options,), daemon=False)
         try:
             if isinstance(context, SpawnContext):
@@ -75,7 +116,14 @@ class Child:
                 await trio.to_thread.run_sync(self._process.start, limiter=_one_at_a_time)
         finally:
             self._output.handed_over()
+            for descriptor in self._handed_over:
+                os.close(descriptor)
+            self._handed_over = []
         self.pid = self._process.pid or 0
+        if self.doom is not None:
+            self.kill(self.doom)
+        elif self._farewell is not None:
+            self.terminate(self._farewell)
         self._output.label = f"[{self._options.pool} {self.pid}]"
 
     async def wait(self) -> None:
@@ -86,32 +134,56 @@ class Child:
                 await trio.lowlevel.wait_readable(self._process.sentinel)
             nursery.cancel_scope.cancel()
         self._output.finish()
+        self.dead.set()
+
+    def let_through(self) -> None:
+        """It is no spare one any more."""
+        self.spare = False
+        with contextlib.suppress(BrokenPipeError):  # it is dead
+            os.write(self._gate, b".")
+        os.close(self._gate)
+        self._gate = -1
 
     def kill(self, why: str) -> None:
-        """Kill it, for a cause that its certificate will name."""
-        if self._process.exitcode is None:
+        """Kill it, for a cause that its certificate will name; as soon as there is a process."""
+        if not self.dead.is_set():
             self.doom = self.doom or why
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)
+            self._signal(signal.SIGKILL)
 
-    def terminate(self) -> None:
-        """Ask it to finish what runs, and end."""
-        if self._process.exitcode is None:
+    def terminate(self, why: str) -> None:
+        """Ask it to finish what runs, and end, for a cause that its certificate will name."""
+        if not self.dead.is_set():
+            self._farewell = self._farewell or why
+            self._signal(signal.SIGTERM)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self.pid and self._process.exitcode is None:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGTERM)
+                os.kill(self.pid, number)
+
+    def mark_orphaned(self) -> None:
+        """The fork server that it came from has ended, and the kernel has ended it with that."""
+        self.orphaned = True
+        with contextlib.suppress(ProcessLookupError):  # nobody knows its exit code; it may not have ended yet
+            os.kill(self.pid, signal.SIGKILL)
 
     def close(self) -> None:
-        """Free what belongs to it, once it is dead and buried."""
+        """Free what belongs to it, once it is dead, and all was said."""
+        self.dead.set()
+        self.buried.set()
         self._output.close()
         self.page.close()
-        self._process.close()
+        if self._gate >= 0:
+            os.close(self._gate)
+        if self.pid:
+            self._process.close()
 
     # --- what is known of it ---
 
     @property
     def exit_code(self) -> int | None:
         """None while it lives; negative for a signal."""
-        return self._process.exitcode
+        return -signal.SIGKILL if self.orphaned else self._process.exitcode if self.pid else None
 
     @property
     def lived_s(self) -> float:
@@ -131,6 +203,11 @@ class Child:
         now = time.monotonic()
         return not status["stopped"] and any(request.deadline > now for request in self.page.running())
 
+    @property
+    def killed_by_another(self) -> bool:
+        """Whether SIGKILL ended it, and not ours."""
+        return self.exit_code == -signal.SIGKILL and self.doom is None
+
     def runs(self, key: tuple[bytes, int]) -> bool:
         """Whether it runs this request just now."""
         return any((started.client, started.id) == key for started in self.page.running())
@@ -139,18 +216,23 @@ class Child:
         """What there is to say of its death."""
         code = self.exit_code or 0
         name = _signal_name(-code) if code < 0 else None
-        cause = self.doom or ("signal" if name else "exit")
+        went = self._farewell if name in (None, "SIGTERM") else None
+        cause = self.doom or went or ("signal" if name else "exit")
         certificate = Certificate(
             cause,
             signal=name,
-            exit_code=code if code >= 0 else None,
+            exit_code=code if code >= 0 and self.pid else None,
             peak_rss=self.peak_rss or None,
             age=self.lived_s,
             served=self.page.served,
             stderr=self.last_words() or None,
             worker=self.id.hex(),
-            pid=self.pid,
+            pid=self.pid or None,
             host=platform.node()[:255],
+            memory=self.memory,
+            memory_limit=self.memory_limit,
+            gpu_bytes=self.gpu_bytes or None,
+            note="the fork server that it came from was ended" if self.orphaned else None,
         )
         return Died(self.id, certificate, [(request.client, request.id) for request in self.page.begun()])
 

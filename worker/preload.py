@@ -21,11 +21,12 @@ import maitred.worker.process as process
 from maitred.transport.lifeline import die_with_parent
 from maitred.worker.loading import extend_path, load_service
 from maitred.worker.options import WorkerOptions
+from maitred.worker.reloading import stamps
 
 __all__ = ["ENVIRONMENT_KEY", "EXIT_UNFORKABLE", "start_worker"]
 
 ENVIRONMENT_KEY = "MAITRED_PRELOAD"
-"""JSON: [agent's process id, adapter, [path…]]."""
+"""JSON: [agent's process id, adapter, [path…], file for the `stamps` of what was imported, or ""]."""
 
 EXIT_UNFORKABLE = 114
 """Exit code of a worker that should have been spawned rather than forked."""
@@ -35,7 +36,12 @@ _unforkable = ""
 
 
 def start_worker(options: WorkerOptions) -> None:
-    """Be a worker: in a process forked from the server that imported this module, or in one that was spawned."""
+    """Be a worker: in a process forked from the server that imported this module, or in one that was spawned.
+
+    It has a session of its own, and so a process group: its agent ends that, with all that the worker started and that
+    stayed in it. A terminal's Ctrl-C does not reach it; the agent decides.
+    """
+    os.setsid()
     if _imported_by != os.getpid():
         if _unforkable:
             print(f"the adapter cannot be forked: {_unforkable}", file=sys.stderr)
@@ -45,12 +51,15 @@ def start_worker(options: WorkerOptions) -> None:
 
 
 def _preload(told: str) -> str:
-    agent, adapter, path = json.loads(told)
+    agent, adapter, path, imported = json.loads(told)
     die_with_parent(agent)
     extend_path(path)
     with contextlib.suppress(Exception):  # each worker finds it out for itself, and says so
         for function in load_service(adapter).preloads:
             _run(function)
+    if imported:
+        with contextlib.suppress(OSError), open(imported, "w") as file:  # the agent is gone, and we are about to be
+            json.dump(stamps(getattr(module, "__file__", None) for module in list(sys.modules.values())), file)
     return _why_unforkable()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from maitred.worker.backoff import Backoff
+from maitred.worker.backoff import Backoff, Budget
 
 
 def test_a_worker_that_served_is_replaced_at_once() -> None:
@@ -33,3 +33,18 @@ def test_who_never_gets_ready_waits_from_the_first_death_and_is_hopeless_after_t
     assert backoff.hopeless
     backoff.died(1, True)
     assert not backoff.hopeless
+
+
+def test_a_budget_is_spent_by_so_many_deaths_in_its_window_and_says_so_once() -> None:
+    budget = Budget(3, 10.0)
+    assert [budget.died(now) for now in (0.0, 9.0, 11.0, 12.0, 13.0)] == [False, False, False, True, False]
+    assert budget.spent_at == 12.0
+
+
+def test_a_forgiven_budget_is_whole_again() -> None:
+    budget = Budget(2, 10.0)
+    budget.died(0.0)
+    budget.died(1.0)
+    budget.forgive()
+    assert budget.spent_at is None
+    assert [budget.died(now) for now in (2.0, 3.0)] == [False, True]
