@@ -73,7 +73,7 @@ class Child:
         self._farewell: str | None = None
         self.orphaned = False
         self.spare = spare
-        self._output = Output(f"[{settings.pool}]")
+        self._output = Output(f"[{settings.pool}]", self.page.running)
         gate, self._gate = os.pipe() if spare else (-1, -1)
         self._handed_over = [gate] if spare else []
         self._options = WorkerOptions(

@@ -39,7 +39,7 @@ class ForkServer:
     """
 
     def __init__(self, settings: AgentSettings) -> None:
-        self.pid = 0
+        self.pid: int = 0
         self._former: dict[int, int] = {}  # process ids, and the pipes whose ends end them
         self._imported = _anonymous_file()
         self._told = json.dumps([os.getpid(), settings.adapter, list(settings.path), self._imported])

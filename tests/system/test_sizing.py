@@ -51,18 +51,23 @@ def test_a_burst_makes_a_pool_grow_and_the_quiet_after_it_shrink() -> None:
         assert not any(row["cause"] != "drain" for row in house.client.deaths())
 
 
-def test_a_pool_of_no_workers_starts_one_for_a_request() -> None:
-    with running(elastic(1, 2, down_after_s=0.5), general=elastic(1, 2, 0.5)) as house:
+def test_nobody_asks_for_a_size_out_of_bounds() -> None:
+    with running(elastic(1, 2, down_after_s=60.0)) as house:
         with pytest.raises(InvalidArgument, match="1"):
             house.client.operate("scale", "general=0")
+        house.client.operate("scale", "general=2")
+        until_size(house, 2, 10.0)
+
+
+def test_a_pool_of_no_workers_starts_one_for_a_request() -> None:
     pool = elastic(0, 2, down_after_s=0.5)
-    with running(f"{APP}service", sleepy=Pool(pool.service, size=1, settings=pool.settings, limits=pool.limits)) as house:
-        row = lambda: next(row for row in house.client.pools() if row["name"] == "sleepy")  # noqa: E731
+    sleepy = Pool(pool.service, size=1, settings=pool.settings, limits=pool.limits)
+    with running(f"{APP}service", sleepy=sleepy) as house:
         began = time.monotonic()
-        while row()["total"]:
+        while (row := next(row for row in house.client.pools() if row["name"] == "sleepy"))["total"]:
             assert time.monotonic() - began < 10
             time.sleep(0.02)
-        assert row()["ready"]
+        assert row["ready"]
         assert house.client.execute("sleepy", "nap", {"seconds": 0.0}, timeout=20) == 0.0
 
 
