@@ -16,7 +16,7 @@ import signal
 import sys
 from collections.abc import Container
 from multiprocessing import forkserver, get_context
-from typing import Any
+from typing import Any, cast
 
 import psutil
 
@@ -25,7 +25,8 @@ from maitred.worker.preload import ENVIRONMENT_KEY
 
 __all__ = ["ForkServer"]
 
-_server: Any = forkserver._forkserver  # pyright: ignore - there is this one, and no public way to let go of it
+_server = cast("Any", forkserver)._forkserver
+"""There is this one, and no public way to let go of it."""
 
 
 class ForkServer:
@@ -39,7 +40,7 @@ class ForkServer:
     """
 
     def __init__(self, settings: AgentSettings) -> None:
-        self.pid: int = 0
+        self.pid = 0
         self._former: dict[int, int] = {}  # process ids, and the pipes whose ends end them
         self._imported = _anonymous_file()
         self._told = json.dumps([os.getpid(), settings.adapter, list(settings.path), self._imported])
