@@ -56,7 +56,7 @@ class ForkServer:
             forkserver.ensure_running()
         finally:
             del os.environ[ENVIRONMENT_KEY]
-        self.pid = _server._forkserver_pid
+        self.pid = cast("int", _server._forkserver_pid)
 
     def replace(self) -> None:
         """Fork no more workers from this one: it has old code."""
