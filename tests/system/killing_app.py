@@ -70,3 +70,16 @@ def preload() -> None:
 def pid_with_library() -> int:
     importlib.import_module("sklearn.ensemble")
     return os.getpid()
+
+
+@service.command
+def take(mib: int, seconds: float, keep: bool = False) -> int:
+    """Take memory, a piece at a time, and hold it."""
+    pieces: list[bytearray] = _kept if keep else []
+    for _ in range(mib):
+        pieces.append(bytearray(b"x" * (1 << 20)))
+        time.sleep(seconds / mib)
+    return os.getpid()
+
+
+_kept: list[bytearray] = []

@@ -24,3 +24,10 @@ def take(megabytes: int) -> int:
         hoard.append(os.urandom(1 << 10) * (1 << 10))
         time.sleep(0.002)
     return os.getpid()
+
+
+@service.command
+def rest() -> int:
+    """Take its time, and none of the processor's."""
+    time.sleep(0.02)
+    return os.getpid()

@@ -33,7 +33,9 @@ def until(condition: Callable[[], Any], patience_s: float = 40.0) -> Any:
 class Load:
     """Callers, each of which calls again and again; who answered, and what went wrong."""
 
-    def __init__(self, house: House, callers: int = 4) -> None:
+    def __init__(self, house: House, callers: int = 4, command: str = "pid") -> None:
+        self.answered = 0
+        self._command = command
         self.pids: set[int] = set()
         self.errors: list[MaitredError] = []
         self.fewest = 1 << 30
@@ -52,11 +54,18 @@ class Load:
         for thread in self._threads:
             thread.join()
 
+    def rate(self, seconds: float) -> float:
+        """Answers a second in the next seconds; a few may be lost to the count, as threads share it."""
+        before, began = self.answered, time.monotonic()
+        time.sleep(seconds)
+        return (self.answered - before) / (time.monotonic() - began)
+
     def _call(self) -> None:
         with Client(self._house.clients) as client:
             while not self._over.is_set():
                 try:
-                    self.pids.add(client.execute("general", "pid", timeout=30))
+                    self.pids.add(client.execute("general", self._command, timeout=30))
+                    self.answered += 1
                 except MaitredError as error:
                     self.errors.append(error)
 
@@ -77,6 +86,24 @@ def test_a_pool_that_is_recycled_under_load(maitred: Callable[..., House]) -> No
     assert load.errors == []
     assert load.fewest >= 3
     assert [(row["cause"], row["exit_code"]) for row in house.client.deaths()] == [("operator", 0)] * 3
+
+
+@pytest.mark.soak
+def test_its_rate_stays(maitred: Callable[..., House]) -> None:
+    """Of naps, as on a machine of few cores what a start computes is taken from what the others compute."""
+    house = maitred(Pool(APP, size=4, settings={"threads_per_worker": 1}))
+    count = 4
+    with Load(house, 8, "rest") as load:
+        time.sleep(2)
+        alone, recycled = load.rate(5.0), [0.0] * count
+        for turn in range(count):
+            before = len(house.client.deaths())
+            house.client.operate("recycle", "general")
+            recycled[turn] = load.rate(5.0)
+            until(lambda: len(house.client.deaths()) == before + 4)  # noqa: B023
+    print(f"{alone:.0f} a second, {', '.join(f'{rate:.0f}' for rate in recycled)} while all four workers were replaced")
+    assert load.errors == []
+    assert sorted(recycled)[count // 2] > 0.9 * alone
 
 
 def test_workers_that_have_answered_enough_are_replaced_again_and_again(maitred: Callable[..., House]) -> None:

@@ -74,6 +74,21 @@ def test_kill_9_of_up_leaves_nobody(shell: Shell, busy: str | None) -> None:
     assert not psutil.wait_procs(family, timeout=2)[1], "somebody is left"
 
 
+@pytest.mark.soak
+def test_kill_9_of_up_leaves_nobody_a_hundred_times(shell: Shell) -> None:
+    for turn in range(100):
+        house = up(shell, "[pools.app]\nsize = 2\n" + APP)
+        ready(house)
+        if turn % 2:
+            shell.start("call", "app", "hold_interpreter", '{"seconds": 25}')
+            wait_for(lambda: any(row["state"] == "busy" for row in shell.json("workers", "--json")))
+        family = psutil.Process(house.pid).children(recursive=True)
+        house.kill()
+        assert not psutil.wait_procs(family, timeout=2)[1], f"somebody is left in turn {turn}"
+        house.wait()
+        shell.end()
+
+
 def test_the_broker_comes_back_to_its_ports_however_often_it_dies(shell: Shell) -> None:
     house = up(shell, "[pools.app]\n" + APP)
     said = ready(house)
