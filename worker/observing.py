@@ -17,6 +17,7 @@ from maitred.worker.agent_settings import AgentSettings
 from maitred.worker.gpus import environment, find
 from maitred.worker.memory import Usage, Watch, keeper
 from maitred.worker.recycling import Life
+from maitred.worker.sizes import in_words
 
 __all__ = ["NoRoom", "Observing", "Remains", "Seen"]
 
@@ -101,7 +102,7 @@ class Observing:
             workers = Counter(seen.gpu for seen in self._seen.values())
             uuid = await trio.to_thread.run_sync(self._gpus.place, needed, promised, workers)
             if uuid is None and needed is not None:
-                raise NoRoom(f"no GPU has {needed} bytes free (gpu_memory)")
+                raise NoRoom(f"no GPU has {in_words(needed)} free (gpu_memory)")
         self._seen[worker] = Seen(uuid or "")
         return tuple(environment(uuid, self._settings.gpu).items())
 

@@ -12,6 +12,7 @@ from maitred.worker.child import Child
 from maitred.worker.fleet import Fleet
 from maitred.worker.observing import Observing, Seen
 from maitred.worker.recycling import worn
+from maitred.worker.sizes import in_words
 
 __all__ = ["Overseeing"]
 
@@ -64,10 +65,8 @@ class Overseeing:
         if not usage.over_hard or child.doom is not None:
             return False
         child.memory, child.memory_limit = max(usage.rss, usage.peak), usage.limit
-        _say(
-            self._settings.pool,
-            f"worker {child.pid} has {usage.rss} bytes of memory, its limit is {usage.limit}: killed",
-        )
+        found, allowed = in_words(child.memory), in_words(usage.limit)
+        _say(self._settings.pool, f"worker {child.pid} has {found} of memory, its limit is {allowed}: killed")
         child.kill("oom")
         self._observing.kill(child.id)
         return True

@@ -15,6 +15,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from maitred.worker.agent_settings import AgentSettings
+from maitred.worker.sizes import in_words
 
 __all__ = ["Life", "Wear", "worn"]
 
@@ -55,16 +56,17 @@ def worn(life: Life, settings: AgentSettings) -> Wear | None:
     """Why this worker is to be replaced; None: it is as good as new."""
     grown = 0 if life.rss_when_ready is None else life.rss - life.rss_when_ready
     if life.over_soft:
-        return Wear(f"{life.rss} bytes of memory, close to memory_limit ({settings.memory_limit_bytes})")
+        return Wear(f"{in_words(life.rss)} of memory, close to memory_limit ({in_words(settings.memory_limit_bytes)})")
     if settings.recycle_requests is not None and life.served >= settings.recycle_requests:
         return Wear(f"{life.served} requests answered (recycle_requests is {settings.recycle_requests})")
     if settings.recycle_age_s is not None and life.age_s >= settings.recycle_age_s * _jitter(life.worker):
         return Wear(f"{life.age_s:.0f} s old (recycle_age is {settings.recycle_age_s:g} s)")
     if settings.recycle_growth_bytes is not None and grown >= settings.recycle_growth_bytes:
-        return Wear(f"grown by {grown} bytes since it was ready (recycle_growth is {settings.recycle_growth_bytes})")
+        limit = in_words(settings.recycle_growth_bytes)
+        return Wear(f"grown by {in_words(grown)} since it was ready (recycle_growth is {limit})")
     if settings.recycle_gpu_memory_bytes is not None and life.gpu_bytes >= settings.recycle_gpu_memory_bytes:
-        limit = settings.recycle_gpu_memory_bytes
-        return Wear(f"{life.gpu_bytes} bytes on its GPU (recycle_gpu_memory is {limit})", surge=False)
+        limit = in_words(settings.recycle_gpu_memory_bytes)
+        return Wear(f"{in_words(life.gpu_bytes)} on its GPU (recycle_gpu_memory is {limit})", surge=False)
     return None
 
 

@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 ANY_PORT = ["--set", "broker.clients=tcp://127.0.0.1:0", "--set", "broker.workers=tcp://127.0.0.1:0"]
 
 
@@ -67,6 +69,21 @@ def ready(process: subprocess.Popen[str]) -> str:
 def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
     _, errors = process.communicate(timeout=40)
     return process.returncode, errors
+
+
+def left(family: list[psutil.Process], patience_s: float) -> list[psutil.Process]:
+    """Who lives on; one that is dead and that its new parent has not asked for yet does not."""
+    give_up_at = time.monotonic() + patience_s
+    while (alive := [each for each in family if lives(each)]) and time.monotonic() < give_up_at:
+        time.sleep(0.01)
+    return alive
+
+
+def lives(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def wait_for(condition: Any, patience_s: float = 20.0) -> Any:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from user_shell import ANY_PORT, Shell, ended, ready, wait_for
+from user_shell import ANY_PORT, Shell, ended, left, ready, wait_for
 
 from maitred.client import Client
 from maitred.client.errors import Unavailable
@@ -39,7 +39,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
         process.send_signal(signal.SIGTERM)
         code, errors = ended(process)
         assert code == 0, errors
-        assert not psutil.wait_procs(family, timeout=5)[1], "somebody is left"
+        assert not left(family, 5.0), "somebody is left"
     finally:
         process.kill()
 
@@ -289,7 +289,7 @@ def test_a_second_signal_ends_it_at_once(shell: Shell) -> None:
     began = time.monotonic()
     assert ended(house)[0] == 1
     assert time.monotonic() - began < 5
-    assert not psutil.wait_procs(family, timeout=5)[1], "somebody is left"
+    assert not left(family, 5.0), "somebody is left"
     call.kill()
     call.communicate()
 

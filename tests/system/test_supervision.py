@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 import pytest
-from user_shell import ANY_PORT, Shell, ended, ready, wait_for
+from user_shell import ANY_PORT, Shell, ended, left, ready, wait_for
 
 from maitred.cli import settings
 from maitred.config import load
@@ -71,7 +71,7 @@ def test_kill_9_of_up_leaves_nobody(shell: Shell, busy: str | None) -> None:
     family = psutil.Process(house.pid).children(recursive=True)
     assert len(family) >= 5, "broker, agent, fork server, two workers"
     house.kill()
-    assert not psutil.wait_procs(family, timeout=2)[1], "somebody is left"
+    assert not left(family, 2.0), "somebody is left"
 
 
 @pytest.mark.soak
@@ -84,7 +84,7 @@ def test_kill_9_of_up_leaves_nobody_a_hundred_times(shell: Shell) -> None:
             wait_for(lambda: any(row["state"] == "busy" for row in shell.json("workers", "--json")))
         family = psutil.Process(house.pid).children(recursive=True)
         house.kill()
-        assert not psutil.wait_procs(family, timeout=2)[1], f"somebody is left in turn {turn}"
+        assert not left(family, 2.0), f"somebody is left in turn {turn}"
         house.wait()
         shell.end()
 

@@ -44,7 +44,7 @@ def test_growth_is_unknown_until_it_was_seen_ready() -> None:
 
 def test_the_soft_limit_of_memory() -> None:
     wear = judged({"over_soft": True, "rss": 95}, memory_limit_bytes=100)
-    assert wear == Wear("95 bytes of memory, close to memory_limit (100)")
+    assert wear == Wear("95 B of memory, close to memory_limit (100 B)")
 
 
 def test_gpu_memory_is_freed_before_another_one_takes_it() -> None:
