@@ -9,10 +9,12 @@ SIGTERM and SIGINT drain; a second one ends it at once.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -46,11 +48,12 @@ and not handed on when its connection ends, so a close that follows at once cost
 
 
 class Bound(msgspec.Struct, frozen=True):
-    """Where a broker listens: the `ipc://` endpoint first, then the one for other hosts."""
+    """Where a broker listens: the `ipc://` endpoint first, then the one for other hosts. `http`: host:port, "" for none."""
 
     clients: list[str]
     workers: list[str]
     pid: int
+    http: str = ""
 
 
 def run(settings: BrokerSettings, on_ready: Callable[[Bound], object] = lambda _: None) -> int:
@@ -64,21 +67,26 @@ def run(settings: BrokerSettings, on_ready: Callable[[Bound], object] = lambda _
         gc.set_threshold(settings.gc_threshold)
     logger = make_logger(settings.log_level, settings.log_format)
     directory = Path(settings.run_dir) if settings.run_dir else run_dir()
-    with claim(directory) as claimed:
+    with claim(directory) as claimed, contextlib.ExitStack() as stack:
         context: zmq.Context[zmq.Socket[bytes]] = new_context(settings.io_threads)
         limits = {"hwm": settings.high_water_mark, "max_frame_bytes": settings.max_message_bytes}
         try:
             clients = router(context, zap_domain="clients", **limits)
             workers = router(context, zap_domain="workers", **limits)
+            listener = _listen(settings.http)
+            if listener is not None:
+                stack.enter_context(listener)
             bound = Bound(
                 [bind(clients, claimed.clients_ipc, holds_lock=True), bind(clients, settings.clients)],
                 [bind(workers, claimed.workers_ipc, holds_lock=True), bind(workers, settings.workers)],
                 os.getpid(),
+                _address(listener),
             )
             version = metadata.version("maitred")
             claimed.publish(Connection(os.getpid(), bound.clients, bound.workers, time.time(), version))
             host = Host(settings.busy_poll_s)
-            return host.run(_serve, host, settings, clients, workers, logger, lambda: on_ready(bound), directory)
+            tell = lambda: on_ready(bound)  # noqa: E731
+            return host.run(_serve, host, settings, clients, workers, listener, logger, tell, directory)
         finally:
             context.destroy()
 
@@ -104,6 +112,7 @@ async def _serve(
     settings: BrokerSettings,
     clients: zmq.Socket[bytes],
     workers: zmq.Socket[bytes],
+    listener: socket.socket | None,
     logger: Logger,
     on_ready: Callable[[], object],
     directory: Path,
@@ -137,6 +146,8 @@ async def _serve(
         async with trio.open_nursery() as nursery:
             await nursery.start(obey)
             await nursery.start(shell.run)
+            if listener is not None:
+                nursery.start_soon(_serve_http, listener, shell, logger)
             if settings.parent is not None:
                 nursery.start_soon(watch_parent)
             on_ready()
@@ -148,6 +159,30 @@ async def _serve(
         raise
     logger.info("broker.stopped", forced=forced, **_totals(events))
     return EXIT_FORCED if forced else 0
+
+
+async def _serve_http(listener: socket.socket, shell: Shell, logger: Logger) -> None:
+    from maitred.broker import http
+
+    try:
+        await http.serve(listener, functools.partial(shell.core.table, "readiness", 0.0), shell.drained.wait)
+    except Exception:
+        logger.exception("http.failed")  # nobody's requests depend on it
+
+
+def _listen(address: str) -> socket.socket | None:
+    if not address:
+        return None
+    from maitred.broker import http  # here: half of a small broker's start would go into it
+
+    return http.listen(address)
+
+
+def _address(listener: socket.socket | None) -> str:
+    if listener is None:
+        return ""
+    host, port = listener.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _totals(events: EventLog) -> dict[str, int]:

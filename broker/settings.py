@@ -22,6 +22,7 @@ class BrokerSettings(Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         clients: endpoint where clients connect, besides the `ipc://` one in the run directory; port 0: any.
         workers: the same for workers and agents.
+        http: host:port of the probes; port 0: any, "": there are none.
         run_dir: directory of the lock, the `ipc://` sockets and the connection file; None: the default one.
         pools: what can be called.
         routing: pattern of a command's name → pool; the first match wins.
@@ -39,6 +40,7 @@ class BrokerSettings(Struct, frozen=True, forbid_unknown_fields=True):
     pools: list[PoolSettings]
     routing: list[tuple[str, str]]
     given: list[tuple[str, ClientSettings]] = []
+    http: str = ""
     run_dir: str | None = None
     heartbeat_interval_s: float = 1.0
     heartbeat_liveness: int = 3

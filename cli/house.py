@@ -86,7 +86,8 @@ class House:
     def _launch_broker(self) -> ChildProcess:
         told = settings.of_broker(self._config, *self._log, parent=os.getpid())
         if self._bound.pid:  # the system may have chosen the ports: who is started again comes back to them
-            told = msgspec.structs.replace(told, clients=self._bound.clients[-1], workers=self._bound.workers[-1])
+            clients, workers = self._bound.clients[-1], self._bound.workers[-1]
+            told = msgspec.structs.replace(told, clients=clients, workers=workers, http=self._bound.http)
         return launch_broker(told)
 
     async def _note_bound(self, broker: ChildProcess) -> None:
@@ -100,9 +101,10 @@ class House:
     async def _announce(self, began: float) -> None:
         """Print the ready line once nothing more is to be waited for."""
         rows = await trio.to_thread.run_sync(wait_ready, self._bound.clients[0], self._wanted, abandon_on_cancel=True)
-        print(f"maitred ready in {time.monotonic() - began:.1f} s: "
-              f"clients {self._bound.clients[-1]} {self._bound.clients[0]}, workers {self._bound.workers[-1]}, "
-              f"pools: {described(rows, self._wanted)}", flush=True)  # fmt: skip
+        it = self._bound
+        http = f"http://{it.http}, " if it.http else ""
+        print(f"maitred ready in {time.monotonic() - began:.1f} s: clients {it.clients[-1]} {it.clients[0]}, "
+              f"workers {it.workers[-1]}, {http}pools: {described(rows, self._wanted)}", flush=True)  # fmt: skip
 
     # --- ending ---
 

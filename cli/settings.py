@@ -17,6 +17,7 @@ def of_broker(config: Config, log_level: str, log_format: str, *, parent: int | 
     return BrokerSettings(
         clients=it.clients,
         workers=it.workers,
+        http=it.http,
         pools=[
             PoolSettings(
                 name,

@@ -31,6 +31,15 @@ def pools(state: State, now: float) -> list[dict[str, Any]]:
     return [_pool(state, pool, now) for pool in state.pools.values()]
 
 
+def readiness(state: State, _now: float) -> dict[str, Any]:
+    """Whether each pool can serve just now, with the reason where it cannot; and whether any can."""
+    reasons = {pool.name: why_not_ready(pool) for pool in state.pools.values()}
+    if state.draining:
+        reasons = dict.fromkeys(reasons, "the broker is shutting down")
+    rows = {name: {"ready": True} if why is None else {"ready": False, "reason": why} for name, why in reasons.items()}
+    return {"ready": None in reasons.values(), "pools": rows}
+
+
 def workers(state: State, now: float) -> list[dict[str, Any]]:
     """One row a worker, those that are starting included. Ages in seconds, sizes in bytes."""
     return [row for pool in state.pools.values() for row in _workers(state, pool, now)]
@@ -243,5 +252,6 @@ TABLES: Final[dict[str, Callable[[State, float], Any]]] = {
     "quarantine": quarantine,
     "deaths": deaths,
     "broker": broker,
+    "readiness": readiness,
 }
 """What QUERY may ask for."""

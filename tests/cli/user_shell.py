@@ -13,7 +13,11 @@ from typing import Any
 
 import psutil
 
-ANY_PORT = ["--set", "broker.clients=tcp://127.0.0.1:0", "--set", "broker.workers=tcp://127.0.0.1:0"]
+ANY_PORT = [
+    word
+    for key, address in (("clients", "tcp://127.0.0.1:0"), ("workers", "tcp://127.0.0.1:0"), ("http", "127.0.0.1:0"))
+    for word in ("--set", f"broker.{key}={address}")
+]
 
 
 class Shell:

@@ -1,0 +1,83 @@
+"""HTTP beside the routing, under the same trio: whether the broker lives, and whether its pools can serve. For probes.
+
+    GET /healthz         200: the process lives, and its loop turns
+    GET /readyz          200: a pool at least can serve; 503: none can; with the reason of each that cannot
+    GET /readyz/POOL     200: this one can; 503 with the reason; 404: there is no such pool
+
+A single pool that is ill must not take the others from whoever goes by `/readyz`; who depends on one asks for that one.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+import hypercorn.trio
+from hypercorn.config import Config
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from maitred.transport.errors import BindError
+
+__all__ = ["listen", "serve"]
+
+GRACE_S = 0.1
+"""At the end, so long is waited for answers that are under way."""
+
+MAX_TARGET_BYTES = 4096
+"""Of a request's first line and headers: probes and scrapers send a tenth of it."""
+
+
+def listen(address: str) -> socket.socket:
+    """Listen at host:port.
+
+    Raises:
+        BindError: it cannot be listened at.
+    """
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, int(port)), family=family)
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno else str(error)
+        text = f'cannot listen at {address} (broker.http): {why}; choose another port, or http = "" for none'
+        raise BindError(error.errno or 0, text, address) from error
+
+
+async def serve(
+    listener: socket.socket, readiness: Callable[[], dict[str, Any]], ended: Callable[[], Awaitable[Any]]
+) -> None:
+    """Serve until `ended` returns. Owns the listener.
+
+    Args:
+        listener: as made by `listen`.
+        readiness: the broker's table of that name.
+        ended: waits until the broker has.
+    """
+
+    async def healthz(_: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def readyz(_: Request) -> Response:
+        found = readiness()
+        return JSONResponse(found, 200 if found["ready"] else 503)
+
+    async def readyz_of(request: Request) -> Response:
+        name, pools = request.path_params["pool"], readiness()["pools"]
+        if name not in pools:
+            return JSONResponse({"ready": False, "reason": f"no pool {name!r}", "pools": sorted(pools)}, 404)
+        return JSONResponse(pools[name], 200 if pools[name]["ready"] else 503)
+
+    routes = [Route("/healthz", healthz), Route("/readyz", readyz), Route("/readyz/{pool}", readyz_of)]
+    config = Config()
+    config.bind = [f"fd://{listener.detach()}"]  # it closes it
+    config.errorlog = None
+    config.graceful_timeout = GRACE_S
+    config.h11_max_incomplete_size = MAX_TARGET_BYTES
+    config.include_server_header = False
+    await cast("Any", hypercorn.trio).serve(Starlette(routes=routes), config, shutdown_trigger=ended)
