@@ -317,11 +317,16 @@ class Attach(Message, frozen=True, tag=31):
 
 
 class Beat(Message, frozen=True, tag=32):
-    """A worker's heartbeat. `rss` in bytes, `cpu` in seconds used, `lag` in seconds the beat itself was late."""
+    """A worker's heartbeat. `rss` in bytes, `cpu` in seconds used, `lag` in seconds the beat itself was late.
+
+    `request` is what it has been at for longest, `ran` for how many seconds: what it holds besides has not begun.
+    """
 
     rss: Count = 0
     cpu: Annotated[float, Meta(ge=0)] = 0.0
     lag: Annotated[float, Meta(ge=0)] = 0.0
+    request: Key | None = None
+    ran: Annotated[float, Meta(ge=0)] = 0.0
 
 
 class WorkerPart(Message, frozen=True, tag=33):

@@ -104,9 +104,10 @@ class ControlConnection:
         """Bind this connection to the registered worker."""
         return frames.encode(self._attach)
 
-    def beat(self, rss: int, cpu: float, lag: float) -> frames.Frames:
-        """A heartbeat: bytes, seconds, seconds."""
-        return frames.encode(messages.Beat(rss, cpu, lag))
+    def beat(self, rss: int, cpu: float, lag: float, at: tuple[Key, float] | None = None) -> frames.Frames:
+        """A heartbeat: bytes, seconds, seconds; and what has run for longest, with the seconds that it has."""
+        request, ran = at or (None, 0.0)
+        return frames.encode(messages.Beat(rss, cpu, lag, request, ran))
 
     def returned(self, recall: messages.Recall) -> frames.Frames:
         """The answer to RECALL: it was not begun, and will not be."""

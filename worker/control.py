@@ -143,7 +143,7 @@ class Control:
 
     def _beat(self, late: float) -> list[Any]:
         usage = self._process.memory_info()
-        return self._connection.beat(usage.rss, time.process_time(), late)
+        return self._connection.beat(usage.rss, time.process_time(), late, self._running.longest(time.monotonic()))
 
     def _drain(self, inbox: Inbox) -> None:
         while True:

@@ -105,6 +105,7 @@ class Requests:
 
     def begin(self, run: Run) -> None:
         """Its function is about to run: note it where a death leaves it, and find its session."""
+        run.began_at = time.monotonic()
         run.slot = self.page.begin(run.order.client, run.order.id, run.context.deadline or 0.0)
         if run.order.session is not None:
             owned = self.sessions.find(run.order.session)

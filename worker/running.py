@@ -42,6 +42,7 @@ class Run:
         returned: its function did, and raised nothing.
         ended: it is answered.
         slot: where it stands on the started page.
+        began_at: when its function did, as `time.monotonic`; 0: not yet.
     """
 
     on_change: Callable[[], object] | None = None
@@ -50,6 +51,7 @@ class Run:
     returned = False
     ended = False
     slot = -1
+    began_at = 0.0
 
     def __init__(self, order: Dispatch, context: Context, *, interruptible: bool = False) -> None:
         self.order = order
@@ -111,6 +113,13 @@ class Running:
             self._answered[(*run.key, run.order.attempt)] = None
             if len(self._answered) > MAX_ANSWERED:
                 del self._answered[next(iter(self._answered))]
+
+    def longest(self, now: float) -> tuple[Key, float] | None:
+        """What has run for longest, and for how many seconds; None where nothing does."""
+        with self._lock:
+            runs = list(self._runs.values())
+        found = min((run for run in runs if run.began_at), key=lambda run: run.began_at, default=None)
+        return None if found is None else (found.key, max(now - found.began_at, 0.0))
 
     def recall(self, key: Key, attempt: int, tell: Callable[[], object]) -> None:
         """Give a request back that was not begun: `tell` says so to the broker, and must not wait.

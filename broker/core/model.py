@@ -149,6 +149,7 @@ class Worker:
 
     __slots__ = (
         "abandoned",
+        "at",
         "bundles",
         "check",
         "commands",
@@ -163,6 +164,7 @@ class Worker:
         "held",
         "host",
         "id",
+        "lag_s",
         "overdue",
         "peer",
         "pid",
@@ -213,6 +215,9 @@ class Worker:
         self.rss = 0  # as it says
         self.tree_rss = 0  # as its agent sees it, children included; 0: it has not said
         self.cpu = 0.0
+        self.lag_s = 0.0
+        self.at: tuple[Key, float] | None = None
+        """What it said it was at, and since when."""
         self.gpu = ""  # UUID of the one it was given
         self.gpu_bytes = 0
         self.gpu_use = 0.0

@@ -242,7 +242,7 @@ class BrokerCore:
             case messages.SessionFailed():
                 self._owners.fail(worker, message, now)
             case messages.Beat():
-                self._workers.beat(worker, peer, message)
+                self._workers.beat(worker, peer, message, now)
             case messages.Checked():
                 self._health.checked(worker, message, now)
             case messages.Heartbeat():

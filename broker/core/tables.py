@@ -221,6 +221,9 @@ def _starting(worker_id: bytes, starting: Starting, now: float) -> dict[str, Any
 def _worker(state: State, worker: Worker, now: float) -> dict[str, Any]:
     retirement = worker.retirement
     current = next(iter(worker.held.values()), None)
+    begun_at = current.dispatched_at if current else now
+    if worker.at is not None and worker.at[0] in worker.held:  # as it says itself, at its last beat
+        current, begun_at = worker.held[worker.at[0]], worker.at[1]
     return {
         "id": worker.id.hex(),
         "pool": worker.pool.name,
@@ -233,7 +236,9 @@ def _worker(state: State, worker: Worker, now: float) -> dict[str, Any]:
         "gpu_use": worker.gpu_use,
         "requests": worker.served,
         "request": f"{current.command} {current.key[1]}" if current else None,
-        "request_age": now - current.dispatched_at if current else None,
+        "request_age": max(now - begun_at, 0.0) if current else None,
+        "cpu": worker.cpu,
+        "lag": worker.lag_s,
         "age": now - worker.registered_at,
         "held": worker.load,
         "sessions": len(worker.sessions),

@@ -149,10 +149,12 @@ class Workers:
             self._state.note("worker.recovered", pool=worker.pool.name, worker=worker.id.hex())
             self._dispatcher.dispatch(worker.pool, now)
 
-    def beat(self, worker: Worker, peer: Peer, message: messages.Beat) -> None:
+    def beat(self, worker: Worker, peer: Peer, message: messages.Beat, now: float) -> None:
         """Take down how a worker does, and answer."""
         worker.rss = message.rss
         worker.cpu = message.cpu
+        worker.lag_s = message.lag
+        worker.at = None if message.request is None else (message.request, now - message.ran)
         self._state.send(peer, messages.Heartbeat())
 
     # --- going ---

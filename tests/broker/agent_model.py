@@ -58,6 +58,8 @@ class AgentModel:
     def get_ready(self, count: int = 1000) -> list[Peer]:
         """Let workers that are starting register; returns all that are ready."""
         for worker in self.starting[:count]:
+            if worker not in self.starting:  # one too many, since another one is ready
+                continue
             self.starting.remove(worker)
             self.ready[worker] = self.bench.worker(worker)
             self._recycle_next()

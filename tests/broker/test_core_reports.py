@@ -27,6 +27,25 @@ def test_what_an_agent_sees_of_its_workers_is_in_their_rows() -> None:
     assert row["agent"] is True
 
 
+def test_a_worker_s_beat_says_what_it_is_at_and_since_when() -> None:
+    bench = Bench()
+    worker = bench.worker(100, slots=2)
+    control = bench.peer(worker.side)
+    bench.tell(control, m.Attach(id128(100), id128(101)))
+    client = bench.client()
+    for number in (1, 2):
+        bench.tell(client, m.Request(number, POOL, "echo"), b"")
+    bench.advance(2.0)
+    bench.tell(control, m.Beat(100, 1.5, 0.25, (id128(7), 2), 1.5))
+    row = bench.row("workers")
+    assert (row["request"], row["request_age"]) == ("echo 2", 1.5)
+    assert (row["cpu"], row["lag"]) == (1.5, 0.25)
+    bench.advance(1.0)
+    assert bench.row("workers")["request_age"] == 2.5
+    bench.tell(worker, m.WorkerReply(id128(7), 2, 1, 0.1), b"")
+    assert bench.row("workers")["request"] == "echo 1"
+
+
 def test_an_agent_says_nothing_of_the_workers_of_others() -> None:
     bench = Bench()
     agent = AgentModel(bench, size=1)

@@ -40,6 +40,20 @@ def test_a_cancel_reaches_a_request_that_runs_and_only_that_one() -> None:
     assert running.cancel((CLIENT, 1), "cancelled") is None
 
 
+def test_what_has_run_for_longest_is_told() -> None:
+    running = Running(Held())
+    first, second = a_run(), Run(Dispatch(CLIENT, 2, 1, "echo", 30.0), Context())
+    for run in (first, second):
+        running.begin(run)
+    assert running.longest(10.0) is None, "neither has begun"
+    second.began_at = 7.0
+    assert running.longest(10.0) == ((CLIENT, 2), 3.0)
+    first.began_at = 4.0
+    assert running.longest(10.0) == ((CLIENT, 1), 6.0)
+    running.end(first)
+    assert running.longest(10.0) == ((CLIENT, 2), 3.0)
+
+
 def test_an_exception_that_was_raised_in_it_is_the_outcome_and_has_the_reason() -> None:
     run = a_run()
     assert run.outcome == "stopped"
