@@ -281,17 +281,25 @@ class AsyncClient:
         """As `Client.sessions`."""
         return await self._ask(messages.Query, "sessions")
 
+    async def deaths(self) -> list[dict[str, Any]]:
+        """As `Client.deaths`."""
+        return await self._ask(messages.Query, "deaths")
+
     async def broker(self) -> dict[str, Any]:
         """The broker itself: the "broker" of `maitred status --json`."""
         return await self._ask(messages.Query, "broker")
 
+    async def operate(self, verb: str, target: str) -> dict[str, Any]:
+        """As `Client.operate`."""
+        return await self._ask(messages.Operate, verb, target)
+
     async def cancel_request(self, request: str) -> dict[str, Any]:
         """As `Client.cancel_request`."""
-        return await self._ask(messages.Operate, "cancel", request)
+        return await self.operate("cancel", request)
 
     async def release(self, fingerprint: str) -> dict[str, Any]:
         """As `Client.release`."""
-        return await self._ask(messages.Operate, "release", fingerprint)
+        return await self.operate("release", fingerprint)
 
     async def close_session(self, session: str) -> dict[str, Any]:
         """As `Client.close_session`."""

@@ -235,7 +235,7 @@ def _worker(state: State, worker: Worker, now: float) -> dict[str, Any]:
         "gpu_bytes": worker.gpu_bytes or None,
         "gpu_use": worker.gpu_use,
         "requests": worker.served,
-        "request": f"{current.command} {current.key[1]}" if current else None,
+        "request": f"{current.command} {name_of(current)}" if current else None,
         "request_age": max(now - begun_at, 0.0) if current else None,
         "cpu": worker.cpu,
         "lag": worker.lag_s,

@@ -38,12 +38,12 @@ def test_a_worker_s_beat_says_what_it_is_at_and_since_when() -> None:
     bench.advance(2.0)
     bench.tell(control, m.Beat(100, 1.5, 0.25, (id128(7), 2), 1.5))
     row = bench.row("workers")
-    assert (row["request"], row["request_age"]) == ("echo 2", 1.5)
+    assert (row["request"], row["request_age"]) == ("echo 00000000-2", 1.5)
     assert (row["cpu"], row["lag"]) == (1.5, 0.25)
     bench.advance(1.0)
     assert bench.row("workers")["request_age"] == 2.5
     bench.tell(worker, m.WorkerReply(id128(7), 2, 1, 0.1), b"")
-    assert bench.row("workers")["request"] == "echo 1"
+    assert bench.row("workers")["request"] == "echo 00000000-1"
 
 
 def test_an_agent_says_nothing_of_the_workers_of_others() -> None:

@@ -35,9 +35,10 @@ def operated(message: Any, _: Any) -> Any:
 def test_tables_and_verbs(make_broker: Make) -> None:
     broker = make_broker(operated)
     with Client(broker.clients) as client:
-        for table in (client.requests, client.quarantine, client.pools, client.workers):
+        for table in (client.requests, client.quarantine, client.pools, client.workers, client.deaths):
             assert table() == [{"table": table.__name__}]
         assert client.cancel_request("0a0b0c0d-7") == {"cancel": "0a0b0c0d-7"}
+        assert client.operate("pause", "general") == {"pause": "general"}
         assert client.release("all") == {"release": "all"}
         with pytest.raises(InvalidArgument) as caught:
             client.release("nothing")
@@ -51,9 +52,10 @@ def test_tables_and_verbs_awaited(make_broker: Make, backend: str) -> None:
     async def scene() -> None:
         with anyio.fail_after(WITHIN_S):
             async with AsyncClient(broker.clients) as client:
-                for table in (client.requests, client.quarantine, client.pools, client.workers):
+                for table in (client.requests, client.quarantine, client.pools, client.workers, client.deaths):
                     assert await table() == [{"table": table.__name__}]
                 assert await client.cancel_request("0a0b0c0d-7") == {"cancel": "0a0b0c0d-7"}
+                assert await client.operate("pause", "general") == {"pause": "general"}
                 assert await client.release("all") == {"release": "all"}
                 with pytest.raises(InvalidArgument):
                     await client.cancel_request("nothing")
