@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import threading
@@ -57,7 +58,8 @@ class Bundling:
                 answers = list(self._answers(opened(raw) or [raw]))
                 while answers:
                     message, count = first_of(answers)
-                    router.send_multipart([peer, *message])
+                    with contextlib.suppress(zmq.ZMQError):  # who asked is gone already
+                        router.send_multipart([peer, *message])
                     del answers[:count]
         router.close(linger=0)
 

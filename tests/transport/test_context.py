@@ -15,7 +15,10 @@ from maitred.transport.context import SCHEDULING, new_context
 
 
 def is_io(thread: str) -> bool:
-    return "/IO/" in Path(f"/proc/self/task/{thread}/comm").read_text()
+    try:
+        return "/IO/" in Path(f"/proc/self/task/{thread}/comm").read_text()
+    except FileNotFoundError:  # it has ended since it was listed
+        return False
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has SCHED_BATCH")
