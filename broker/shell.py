@@ -198,7 +198,11 @@ class Shell:
         """Hand messages to ZeroMQ, or keep them for a full peer; returns what the core asks for where it is gone."""
         if peer not in self._waiting:
             try:
-                self._send(peer, sends)
+                if len(sends) == 1:  # nearly always
+                    send = sends[0]
+                    self._pump.send(peer.side, [peer.route, *wire.encode(send.message, send.body)])
+                else:
+                    self._send(peer, sends)
                 return ()
             except WouldBlock:
                 self._retry_s = FIRST_RETRY_S

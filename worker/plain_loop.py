@@ -103,7 +103,8 @@ class PlainLoop:
         self._window.open()
         self._send(self._connection.register())
         while not self._stopping:
-            self._keep_what_is_due()
+            if self._sessions.deferred:
+                self._keep_what_is_due()
             if self._backlog:
                 self._do(self._backlog.popleft())
             elif self._arrived:
@@ -127,7 +128,8 @@ class PlainLoop:
 
     def _wait(self) -> tuple[messages.ToWorker, Sequence[Any]] | None:
         """Sleep until a message came; an idle connection is used, so that a broken one is noticed."""
-        self._wait_no_longer_than(self._sessions.next_deadline())
+        if self._sessions.deferred or self._wait_ms != IDLE_MS:
+            self._wait_no_longer_than(self._sessions.next_deadline())
         try:
             self._waiting = True
             if self._stopping:
@@ -286,6 +288,12 @@ class PlainLoop:
 
     def _finish(self, answered: list[Answer]) -> None:
         """Hand answers to ZeroMQ, together where the broker takes that; where it is given up, the others are too."""
+        if len(answered) == 1:  # nearly always, where callers wait for each
+            if self._send(answered[0][1]):
+                self._end(answered[0][0])
+            else:
+                self._owing = True
+            return
         waiting = [answer for _, answer in answered]
         while waiting:
             message, count = first_of(waiting) if self._bundles else (waiting[0], 1)
@@ -293,10 +301,13 @@ class PlainLoop:
                 self._owing = True
                 return
             for run, _ in answered[:count]:
-                self._requests.end(run)
-                if run.order.session is not None:
-                    self._keep(self._sessions.due_after(run.order.session))
+                self._end(run)
             del waiting[:count], answered[:count]
+
+    def _end(self, run: Run) -> None:
+        self._requests.end(run)
+        if run.order.session is not None:
+            self._keep(self._sessions.due_after(run.order.session))
 
     def _call(self, batch: Batch) -> list[Answer]:
         began = time.perf_counter()

@@ -76,6 +76,8 @@ class SessionOrders:
         self._send = send
         self._wait = wait
         self._deferred = Deferred()
+        self.deferred = False
+        """Whether anything falls due: asked before each request, so it is a plain attribute."""
         self._litter = False
         self._log = logging.getLogger(f"maitred.worker.{requests.pool}")
 
@@ -138,7 +140,9 @@ class SessionOrders:
     def due(self, now: float) -> list[Owned]:
         """The sessions whose state was deferred until now."""
         found = (self._sessions.find(session) for session in self._deferred.pop(now))
-        return [owned for owned in found if owned is not None and self._is_due(owned, now)]
+        due = [owned for owned in found if owned is not None and self._is_due(owned, now)]
+        self.deferred = self.next_deadline() != math.inf
+        return due
 
     def next_deadline(self) -> float:
         """When `due` may have something; infinity where nothing is deferred."""
@@ -154,6 +158,7 @@ class SessionOrders:
         due = owned.kept.due_at(self._hooks.options.interval_s)
         if due > now and due != math.inf:
             self._deferred.add(owned.order.session, due)
+            self.deferred = True
         return due <= now
 
     # --- the hooks ---

@@ -17,9 +17,14 @@ _T = TypeVar("_T")
 
 
 class Deadlines(Generic[_T]):
-    """Things that are due at a time, each at most once. The things are told apart by identity of their hash."""
+    """Things that are due at a time, each at most once. The things are told apart by identity of their hash.
+
+    Attributes:
+        soonest: when `due` is worth calling; infinity where nothing is due ever. Asked after each message: no call.
+    """
 
     def __init__(self) -> None:
+        self.soonest = math.inf
         self._slots: dict[int, dict[_T, None] | None] = {}
         self._order: list[int] = []
         self._size = 0
@@ -34,6 +39,7 @@ class Deadlines(Generic[_T]):
         if not items:
             if slot not in self._slots:
                 heapq.heappush(self._order, slot)
+                self.soonest = self._order[0] * RESOLUTION_S
             items = self._slots[slot] = {}
         assert item not in items
         items[item] = None
@@ -49,10 +55,6 @@ class Deadlines(Generic[_T]):
             if not items:  # its number stays, until its time; the dict's memory need not
                 self._slots[slot] = None
 
-    def next(self) -> float | None:
-        """When `due` is worth calling, or None where nothing is due ever."""
-        return self._order[0] * RESOLUTION_S if self._order else None
-
     def due(self, now: float) -> list[_T]:
         """Take out everything whose time has come, in order of its slots."""
         ready: list[_T] = []
@@ -61,6 +63,7 @@ class Deadlines(Generic[_T]):
             if items:
                 self._size -= len(items)
                 ready.extend(items)
+        self.soonest = self._order[0] * RESOLUTION_S if self._order else math.inf
         return ready
 
     @staticmethod

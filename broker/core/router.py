@@ -111,20 +111,14 @@ class BrokerCore:
     def next_deadline(self) -> float:
         """When `tick` has something to do, at the latest."""
         state = self.state
-        wake = min(self._sweep_at, state.hold_until, state.rounds_at)
-        due = state.deadlines.next()
-        if due is not None and due < wake:
-            wake = due
-        due = state.stops.next()
-        if due is not None and due < wake:
-            wake = due
-        due = state.lives.next()
-        if due is not None and due < wake:
-            wake = due
+        wake = min(
+            self._sweep_at, state.hold_until, state.rounds_at,
+            state.deadlines.soonest, state.stops.soonest, state.lives.soonest,
+        )  # fmt: skip
         if state.stacked:
             wake = min(wake, state.look_at)
-        if state.retiring and (due := state.retirements.next()) is not None:
-            wake = min(wake, due)
+        if state.retiring:
+            wake = min(wake, state.retirements.soonest)
         return wake if self._drain_by is None else min(wake, self._drain_by)
 
     def undeliverable(self, peer: Peer, message: messages.Message, now: float) -> list[Effect]:

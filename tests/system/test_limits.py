@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -63,25 +62,26 @@ def test_who_comes_near_the_limit_is_replaced_after_its_request(mode: str) -> No
         assert all(found["cause"] == "recycle" for found in house.client.deaths())
 
 
-@pytest.mark.parametrize("bound", [10.0, pytest.param(1.5, marks=pytest.mark.soak)])
-def test_its_neighbours_notice_nothing(mode: str, bound: float) -> None:
+@pytest.mark.parametrize(("pairs", "bound"), [(1, 10.0), pytest.param(7, 1.5, marks=pytest.mark.soak)])
+def test_its_neighbours_notice_nothing(mode: str, pairs: int, bound: float) -> None:
+    """Pairs of equal blocks, one after the other: on two cores the p99 of one block differs twofold from the next."""
     with running(neighbours=limited(1), general=limited(1)) as house, ThreadPoolExecutor(1) as other:
-        alone = p99(house, lambda: False)
-        blocks: list[float] = []
-        for number in range(3):
-            hungry = other.submit(house.client.execute, "general", "take", {"mib": 2000 + number, "seconds": 4.0})
-            blocks.append(p99(house, hungry.done))
+        ratios: list[float] = []
+        for number in range(pairs):
+            alone = p99(house)
+            hungry = other.submit(house.client.execute, "general", "take", {"mib": 2000 + number, "seconds": 16.0})
+            ratios.append(p99(house) / alone)
             with pytest.raises(WorkerLost, match="oom"):
-                hungry.result(20)
+                hungry.result(40)
             assert house.client.execute("general", "pid", timeout=20)
-        print(f"{mode}: p99 {alone * 1e6:.0f} µs alone, {min(blocks) * 1e6:.0f} … {max(blocks) * 1e6:.0f} beside")
-        assert sorted(blocks)[1] < bound * alone
+        print(f"{mode}: p99 beside a worker that is killed for its memory / alone:", *(f"{it:.2f}" for it in ratios))
+        assert sorted(ratios)[pairs // 2] < bound
 
 
-def p99(house: House, ended: Callable[[], bool]) -> float:
-    """Of calls to another worker, a hundred a second, for a second at least or until then."""
+def p99(house: House) -> float:
+    """Of calls to another worker, for four seconds."""
     taken: list[float] = []
-    while (len(taken) < 100 or not ended()) and len(taken) < 400:
+    for _ in range(400):
         began = time.perf_counter()
         house.client.execute("neighbours", "pid")
         taken.append(time.perf_counter() - began)
