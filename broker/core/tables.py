@@ -230,7 +230,7 @@ def _worker(state: State, worker: Worker, now: float) -> dict[str, Any]:
         "host": worker.host,
         "pid": worker.pid,
         "state": worker.state,
-        "rss": worker.tree_rss or worker.rss or None,
+        "rss": max(worker.tree_rss, worker.rss) or None,  # a control group counts nothing that was there before it
         "gpu": worker.gpu or None,
         "gpu_bytes": worker.gpu_bytes or None,
         "gpu_use": worker.gpu_use,

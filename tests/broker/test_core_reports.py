@@ -25,6 +25,8 @@ def test_what_an_agent_sees_of_its_workers_is_in_their_rows() -> None:
     row = bench.row("workers")
     assert (row["rss"], row["gpu"], row["gpu_bytes"], row["gpu_use"]) == (5000, "GPU-aa", 1 << 30, 0.25)
     assert row["agent"] is True
+    bench.tell(control, m.Beat(rss=6000))
+    assert bench.row("workers")["rss"] == 6000, "what it has itself is more than what its control group counts"
 
 
 def test_a_worker_s_beat_says_what_it_is_at_and_since_when() -> None:
