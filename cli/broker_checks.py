@@ -41,6 +41,8 @@ def ports(config: Config) -> list[Finding]:
     running = read_connection(_run_dir(config))
     pid = running.pid if running else None
     endpoints = {"clients": config.broker.clients, "workers": config.broker.workers}
+    if config.broker.http:
+        endpoints["http"] = f"tcp://{config.broker.http}"
     return [_port(f"port for {name}", name, endpoint, pid) for name, endpoint in endpoints.items()]
 
 

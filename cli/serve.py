@@ -39,6 +39,7 @@ def up(context: typer.Context, reload: Reload = False) -> None:
 
 def broker(context: typer.Context) -> None:
     """Start the broker alone; workers register from elsewhere."""
+    from maitred.broker.process import Bound
     from maitred.broker.process import run as run_broker  # here and below: `maitred call` should not wait for them
     from maitred.cli import settings
     from maitred.transport.errors import EndpointError
@@ -46,8 +47,13 @@ def broker(context: typer.Context) -> None:
     options: Options = context.obj
     config = load_config(options)
     told = settings.of_broker(config, options.log_level, options.log_format, parent=None)
+
+    def tell(bound: Bound) -> None:
+        http = [f"http://{bound.http}"] if bound.http else []
+        print("maitred broker listens:", *bound.clients, *http, flush=True)
+
     try:
-        code = run_broker(told, lambda bound: print("maitred broker listens:", *bound.clients, flush=True))
+        code = run_broker(told, tell)
     except (BrokerRunning, RunDirError, EndpointError) as error:
         fail(str(error), Exit.FAILED)
     raise typer.Exit(code)

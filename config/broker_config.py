@@ -42,7 +42,7 @@ class BrokerConfig(Struct, frozen=True):
             "http",
             HttpAddress(),
             "127.0.0.1:5752",
-            'Where the dashboard, /metrics, /healthz, /readyz and the JSON API are served; "" serves none.',
+            'Where /healthz and /readyz are served, for probes; "" serves none.',
         ),
     ]
     heartbeat_interval_s: Annotated[

@@ -27,7 +27,8 @@ def a_house() -> Iterator[None]:
     """Run `maitred up` beside whatever else runs here: in a directory of its own, on free ports."""
     with tempfile.TemporaryDirectory(prefix="maitred-") as directory:
         os.environ["MAITRED_RUN_DIR"] = directory
-        any_port = ["--set", "broker.clients=tcp://127.0.0.1:0", "--set", "broker.workers=tcp://127.0.0.1:0"]
+        addresses = ("clients=tcp://127.0.0.1:0", "workers=tcp://127.0.0.1:0", "http=127.0.0.1:0")
+        any_port = [word for address in addresses for word in ("--set", f"broker.{address}")]
         command = [sys.executable, "-m", "maitred.cli", "-l", "warning", *any_port, "up"]
         house = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert house.stdout is not None

@@ -53,7 +53,7 @@ def test_where_all_is_well_each_check_has_a_line(shell: Shell) -> None:
     assert code == 0, broken(found)
     assert found.keys() >= {
         "configuration", "python", "zeromq", "curve", "gpu", "descriptors", "memory", "processes", "clock",
-        "run directory", "port for clients", "port for workers", "broker", "adapter",
+        "run directory", "port for clients", "port for workers", "port for http", "broker", "adapter",
     }  # fmt: skip
     assert "maitred up" in found["broker"][0]["todo"]
     done = shell.maitred(*ANY_PORT, "doctor")

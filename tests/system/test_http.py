@@ -122,3 +122,13 @@ def test_a_port_that_is_taken_is_said_and_none_is_none(shell: Shell) -> None:
     assert "http://" not in ready(house)
     house.send_signal(signal.SIGTERM)
     assert ended(house)[0] == 0
+
+
+def test_a_broker_by_itself_says_where_and_has_no_worker(shell: Shell) -> None:
+    (shell.directory / "maitred.toml").write_text("[pools.app]\n" + APP)
+    broker = shell.start(*ANY_PORT, "broker")
+    address = ready(broker).strip().rpartition("http://")[2]
+    assert get(address, "/healthz") == (200, "ok\n")
+    assert get(address, "/readyz/app") == (503, {"ready": False, "reason": "no worker"})
+    broker.send_signal(signal.SIGTERM)
+    assert ended(broker)[0] == 0

@@ -26,7 +26,8 @@ def blocks(language: str) -> list[str]:
 def house(directory: Path, *words: str) -> Generator[dict[str, str]]:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("MAITRED_")}
     environment["MAITRED_RUN_DIR"] = str(directory / "run")
-    any_port = ["--set", "broker.clients=tcp://127.0.0.1:0", "--set", "broker.workers=tcp://127.0.0.1:0"]
+    addresses = ("clients=tcp://127.0.0.1:0", "workers=tcp://127.0.0.1:0", "http=127.0.0.1:0")
+    any_port = [word for address in addresses for word in ("--set", f"broker.{address}")]
     process = subprocess.Popen(
         [sys.executable, "-m", "maitred.cli", *any_port, *words, "up"],
         cwd=directory, env=environment, stdout=subprocess.PIPE, text=True,
