@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from maitred.broker.core.effects import Peer, Send
+from maitred.broker.core.effects import Forward, Peer, Send
 
 FIRST_RETRY_S = 0.001
 """Until the first try, and after one that got something out. Each takes at most a high-water mark of 64 messages: so that
@@ -39,7 +39,7 @@ class Outbox:
     """
 
     def __init__(self) -> None:
-        self.lines: dict[Peer, deque[tuple[Send, int]]] = {}
+        self.lines: dict[Peer, deque[tuple[Send | Forward, int]]] = {}
         self._bytes: dict[Peer, int] = {}
         self._bytes_of_all = 0
 
@@ -49,14 +49,14 @@ class Outbox:
     def __contains__(self, peer: Peer) -> bool:
         return peer in self.lines
 
-    def add(self, send: Send) -> Peer | None:
+    def add(self, send: Send | Forward) -> Peer | None:
         """Put a message at the end of its peer's line.
 
         Returns:
             Who has to be given up (`drop`): its peer, as the line is full and nothing was added, or the one with the
             longest line, as all lines together are too long. None: nobody.
         """
-        size = MESSAGE_BYTES + sum(len(frame) for frame in send.body)
+        size = MESSAGE_BYTES + sum(len(frame) for frame in (send.body if isinstance(send, Send) else send.frames))
         line = self.lines.setdefault(send.peer, deque())
         waiting = self._bytes.get(send.peer, 0)
         if line and waiting + size > MAX_BYTES:
@@ -68,12 +68,12 @@ class Outbox:
             return max(self._bytes, key=self._bytes.__getitem__)
         return None
 
-    def drop(self, peer: Peer) -> list[Send]:
+    def drop(self, peer: Peer) -> list[Send | Forward]:
         """Forget a peer; returns what waited for it."""
         self._bytes_of_all -= self._bytes.pop(peer, 0)
         return [send for send, _ in self.lines.pop(peer, ())]
 
-    def retry(self, attempt: Callable[[Send], bool]) -> bool:
+    def retry(self, attempt: Callable[[Send | Forward], bool]) -> bool:
         """Try the first of each line, and on while it goes; `attempt` returns False where the peer is still full.
 
         Returns:
@@ -88,7 +88,7 @@ class Outbox:
                 self._shift(peer)
         return progress
 
-    def _heads(self, peer: Peer) -> Iterator[Send]:
+    def _heads(self, peer: Peer) -> Iterator[Send | Forward]:
         while line := self.lines.get(peer):
             yield line[0][0]
 

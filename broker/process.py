@@ -48,12 +48,17 @@ and not handed on when its connection ends, so a close that follows at once cost
 
 
 class Bound(msgspec.Struct, frozen=True):
-    """Where a broker listens: the `ipc://` endpoint first, then the one for other hosts. `http`: host:port, "" for none."""
+    """Where a broker listens: the `ipc://` endpoint first, then the one for other hosts. `http`: host:port, "" for none.
+
+    `secret` is that of the connection file; `majordomo` "" where there is no such port.
+    """
 
     clients: list[str]
     workers: list[str]
     pid: int
     http: str = ""
+    secret: str = ""
+    majordomo: str = ""
 
 
 def run(settings: BrokerSettings, on_ready: Callable[[Bound], object] = lambda _: None) -> int:

@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 
 from msgspec import Struct
 
+from maitred.broker.core.policy import Policy
 from maitred.broker.core.settings import ClientSettings, CoreSettings, PoolSettings
 from maitred.protocol import limits
 from maitred.transport.drain import DEFAULT_BATCH
@@ -32,6 +33,15 @@ class BrokerSettings(Struct, frozen=True, forbid_unknown_fields=True):
         high_water_mark: messages queued for one peer, each way.
         io_threads: libzmq's.
         gc_threshold: new objects between two runs of the garbage collector; 0: never, None: Python's own figure.
+        majordomo: endpoint for both roles of Majordomo's protocol; "": there is none.
+        majordomo_heartbeat_s: what a peer of it that waits says that it lives by.
+        key_file: the broker's CURVE key; None: its TCP endpoints are open to whoever reaches them.
+        authorized_file: whose keys may do what.
+        insecure: whether endpoints that other hosts reach may be open.
+        http_token_file: what HTTP asks for as bearer token; None: nothing, where it listens on loopback.
+        max_connections: open at a time, on all sides.
+        max_connections_per_address: of these, from one host.
+        memory_limit_bytes: of the broker's process; None: half of the memory that it may have.
         parent: process id of who started it, with whom it dies; None: it lives on its own.
     """
 
@@ -54,6 +64,15 @@ class BrokerSettings(Struct, frozen=True, forbid_unknown_fields=True):
     gc_threshold: int | None = None
     log_level: str = "info"
     log_format: str = "text"
+    majordomo: str = ""
+    majordomo_heartbeat_s: float = 2.5
+    key_file: str | None = None
+    authorized_file: str | None = None
+    insecure: bool = False
+    http_token_file: str | None = None
+    max_connections: int = 20_000
+    max_connections_per_address: int = 4096
+    memory_limit_bytes: int | None = None
     parent: int | None = None
 
     def route(self, command: str) -> str | None:
@@ -64,7 +83,9 @@ class BrokerSettings(Struct, frozen=True, forbid_unknown_fields=True):
         """What a client of this name is given."""
         return next((given for pattern, given in self.given if fnmatchcase(name, pattern)), ClientSettings())
 
-    def core(self, software: str, clock: str = "", clock_ahead_s: float = 0.0) -> CoreSettings:
+    def core(
+        self, software: str, clock: str = "", clock_ahead_s: float = 0.0, policy: Policy | None = None
+    ) -> CoreSettings:
         """The core's share of it, for one life of the broker. `clock` and by how much it is ahead: see `CoreSettings`."""
         pools: Mapping[str, PoolSettings] = {pool.name: pool for pool in self.pools}
         return CoreSettings(
@@ -77,6 +98,8 @@ class BrokerSettings(Struct, frozen=True, forbid_unknown_fields=True):
             max_message_bytes=self.max_message_bytes,
             max_queued_bytes=self.max_queued_bytes,
             client=self.client,
+            policy=policy or Policy(),
+            majordomo_heartbeat_s=self.majordomo_heartbeat_s,
             clock=clock,
             clock_ahead_s=clock_ahead_s,
             software=software,

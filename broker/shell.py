@@ -1,4 +1,4 @@
-"""The broker's shell: two ROUTER sockets, one trio loop, one timer around `core.BrokerCore`. It decides nothing.
+"""The broker's shell: two ROUTER sockets or three, one trio loop, one timer around `core.BrokerCore`. It decides nothing.
 
     sockets → frames → core.receive → effects → frames → sockets
 
@@ -18,7 +18,7 @@ from typing import Any
 import trio
 import zmq
 
-from maitred.broker.core.effects import Effect, Note, Peer, Send, Side
+from maitred.broker.core.effects import Effect, Forward, Note, Peer, Reload, Send, Side
 from maitred.broker.core.router import BrokerCore
 from maitred.broker.core.settings import CoreSettings
 from maitred.broker.outbox import FIRST_RETRY_S, LONGEST_RETRY_S, Outbox
@@ -37,8 +37,10 @@ SIDES = tuple(Side)
 REMEMBERED_INPUTS = 1000
 """Headers kept for a post-mortem: who said what, and when. Bodies and what came before them are not kept."""
 
+INTRODUCTIONS = frozenset(bytes([number]) for number in (10, 30, 31, 50))
+"""Numbers of HELLO, REGISTER, ATTACH and AGENT: what stands in a header behind the magic and the mark of the array."""
+
 HELLO = b"\x0a"
-"""Number of that message: what stands in a header behind the magic and the mark of the array."""
 
 GATHER_S = 200e-6
 """What there is to say waits so long for more, and for the message in hand to be worked on, while messages keep coming: the
@@ -49,13 +51,15 @@ FAREWELL_S = 2.0
 
 
 class Shell:
-    """Runs a core over two bound ROUTER sockets, which it owns from here on.
+    """Runs a core over bound ROUTER sockets, which it owns from here on.
 
     Args:
         settings: the core's.
         clients: where clients connect.
         workers: where workers and agents connect.
         on_note: called for each event, in the loop's thread; must not block.
+        majordomo: where both roles of Majordomo's protocol connect, if there is such a port.
+        on_reload: called where an operator wants the file read again that says who may do what.
         make_pump: `Pump` under plain trio; the `pump` of a `Host` where the process is the broker's alone.
     """
 
@@ -66,6 +70,8 @@ class Shell:
         workers: zmq.Socket[bytes],
         on_note: Callable[[Note], None],
         make_pump: Callable[..., Pump | HostedPump] = Pump,
+        majordomo: zmq.Socket[bytes] | None = None,
+        on_reload: Callable[[Reload], object] = lambda _: None,
     ) -> None:
         self._now = trio.lowlevel.current_clock().current_time  # looking the clock up each time costs as much again
         self.core = BrokerCore(settings, self._now())
@@ -73,20 +79,21 @@ class Shell:
         self.drained = trio.Event()
         self.inputs: deque[tuple[float, Peer, bytes]] = deque(maxlen=REMEMBERED_INPUTS)
         self._pump = make_pump(
-            [clients, workers],
+            [clients, workers] if majordomo is None else [clients, workers, majordomo],
             self._receive,
             on_overlong=self._receive_overlong,
             on_portion=self._end_portion,
             max_frames=limits.MAX_FRAMES + 1,  # the ROUTER puts the peer's name in front
         )
         self._hangups: Hangups[Peer] = Hangups(clients, self._hung_up)
-        self._gathered: dict[Peer, list[Send]] = {}
+        self._gathered: dict[Peer, list[Send | Forward]] = {}
         self._in_portion = False
         self._gathers_since = 0.0
         self._outbox = Outbox()
         self._waiting = self._outbox.lines  # asked for each message that is sent
         self._retry_s = FIRST_RETRY_S
         self._on_note = on_note
+        self._on_reload = on_reload
         self._timer = trio.CancelScope()
         self._timer_at = math.inf
         self._leave_by: float | None = None
@@ -116,7 +123,7 @@ class Shell:
 
     def _take(self, effects: Sequence[Effect]) -> None:
         for effect in effects:
-            if isinstance(effect, Send):
+            if isinstance(effect, Send | Forward):
                 sends = self._gathered.get(effect.peer)
                 if sends is None:
                     self._gathered[effect.peer] = [effect]
@@ -124,6 +131,8 @@ class Shell:
                     sends.append(effect)
             elif isinstance(effect, Note):
                 self._on_note(effect)
+            elif isinstance(effect, Reload):
+                self._on_reload(effect)
             else:
                 self._leave_by = self._now() + FAREWELL_S
 
@@ -165,9 +174,14 @@ class Shell:
 
     def _receive_one(self, peer: Peer, message: list[Any], now: float) -> None:
         head = message[0] if message else b""
-        self.inputs.append((now, peer, head if type(head) is bytes else _beginning(head)))
-        self._take(self.core.receive(peer, message, now))
-        if not peer.side and type(head) is bytes and head[4:5] == HELLO:
+        kind = head[4:5] if type(head) is bytes else b""
+        if kind not in INTRODUCTIONS:  # nearly always
+            self.inputs.append((now, peer, head if type(head) is bytes else _beginning(head)))
+            self._take(self.core.receive(peer, message, now))
+            return
+        self.inputs.append((now, peer, head[:5]))  # what follows may be a secret
+        self._take(self.core.receive(peer, message, now, self._pump.user(peer.side)))
+        if not peer.side and kind == HELLO:
             self._hangups.note(self._pump.descriptor(peer.side), peer)
 
     def _end_portion(self) -> None:
@@ -194,13 +208,12 @@ class Shell:
         due = self.core.next_deadline()
         return min(due, self._now() + self._retry_s) if self._waiting else due
 
-    def _deliver(self, peer: Peer, sends: list[Send]) -> Sequence[Effect]:
+    def _deliver(self, peer: Peer, sends: list[Send | Forward]) -> Sequence[Effect]:
         """Hand messages to ZeroMQ, or keep them for a full peer; returns what the core asks for where it is gone."""
         if peer not in self._waiting:
             try:
                 if len(sends) == 1:  # nearly always
-                    send = sends[0]
-                    self._pump.send(peer.side, [peer.route, *wire.encode(send.message, send.body)])
+                    self._pump.send(peer.side, [peer.route, *_frames_of(sends[0])])
                 else:
                     self._send(peer, sends)
                 return ()
@@ -210,16 +223,16 @@ class Shell:
                 return self.core.all_undeliverable(peer, [send.message for send in sends], self._now())
         return self._keep(peer, sends)
 
-    def _send(self, peer: Peer, sends: list[Send]) -> None:
+    def _send(self, peer: Peer, sends: list[Send | Forward]) -> None:
         """Hand messages to ZeroMQ; those that it took are taken off the list: the others are known where it fails."""
-        waiting = [wire.encode(send.message, send.body) for send in sends]
+        waiting = [_frames_of(send) for send in sends]
         together = len(waiting) > 1 and self.core.may_bundle(peer)
         while waiting:
             message, count = first_of(waiting) if together else (waiting[0], 1)
             self._pump.send(peer.side, [peer.route, *message])
             del waiting[:count], sends[:count]
 
-    def _keep(self, peer: Peer, sends: list[Send]) -> list[Effect]:
+    def _keep(self, peer: Peer, sends: list[Send | Forward]) -> list[Effect]:
         effects: list[Effect] = []
         for place, send in enumerate(sends):
             victim = self._outbox.add(send)
@@ -229,14 +242,14 @@ class Shell:
                 effects += self._give_up(victim)
         return effects
 
-    def _give_up(self, peer: Peer, unsent: Sequence[Send] = ()) -> list[Effect]:
+    def _give_up(self, peer: Peer, unsent: Sequence[Send | Forward] = ()) -> list[Effect]:
         """A peer is gone or does not read: everything that waited for it comes back to the core, oldest first."""
         lost = self._outbox.drop(peer)
         lost += unsent[1:] if lost and unsent and lost[-1] is unsent[0] else unsent
         effects = self.core.all_undeliverable(peer, [send.message for send in lost], self._now())
         return [Note("peer.overflow", {"side": peer.side.name.lower()}), *effects]
 
-    def _retry(self, send: Send) -> bool:
+    def _retry(self, send: Send | Forward) -> bool:
         try:
             self._send(send.peer, [send])
         except WouldBlock:
@@ -244,6 +257,10 @@ class Shell:
         except (HostUnreachable, SocketClosed):
             self.perform(self._give_up(send.peer))
         return True
+
+
+def _frames_of(send: Send | Forward) -> wire.Frames:
+    return wire.encode(send.message, send.body) if isinstance(send, Send) else send.frames
 
 
 def _beginning(frame: Any) -> bytes:

@@ -37,6 +37,8 @@ def of_broker(config: Config, log_level: str, log_format: str, *, parent: int | 
                 pool.scale_down_after_s,
                 pool.scale_cooldown_s,
                 pool.drain_timeout_s,
+                pool.majordomo_command,
+                pool.majordomo_body,
             )
             for name, pool in config.pools.items()
         ],
@@ -58,6 +60,15 @@ def of_broker(config: Config, log_level: str, log_format: str, *, parent: int | 
         gc_threshold=it.gc_threshold,
         log_level=log_level,
         log_format=log_format,
+        majordomo=it.majordomo,
+        majordomo_heartbeat_s=it.majordomo_heartbeat_s,
+        key_file=str(it.key_file) if it.key_file else None,
+        authorized_file=str(it.authorized_file) if it.authorized_file else None,
+        insecure=it.insecure,
+        http_token_file=str(it.http_token_file) if it.http_token_file else None,
+        max_connections=it.max_connections,
+        max_connections_per_address=it.max_connections_per_address,
+        memory_limit_bytes=it.memory_limit_bytes,
         parent=parent,
     )
 

@@ -8,7 +8,7 @@ from typing import Annotated
 from msgspec import Struct
 
 from maitred.config.key import DAY_S, GIB, KIB, MIB, Key
-from maitred.config.kinds import Bytes, Count, Directory, Duration, Endpoint, Flag, HttpAddress
+from maitred.config.kinds import AbsolutePath, Bytes, Count, Duration, Endpoint, Flag, HttpAddress
 
 __all__ = ["BrokerConfig"]
 
@@ -142,9 +142,9 @@ class BrokerConfig(Struct, frozen=True):
         Path | None,
         Key(
             "run_dir",
-            Directory(),
+            AbsolutePath(),
             None,
-            "Directory of the lock, the ipc:// sockets and the connection file; without it $MAITRED_RUN_DIR, else "
+            "AbsolutePath of the lock, the ipc:// sockets and the connection file; without it $MAITRED_RUN_DIR, else "
             "$XDG_RUNTIME_DIR/maitred, else /tmp/maitred-UID, which is where clients look.",
         ),
     ]
@@ -154,7 +154,84 @@ class BrokerConfig(Struct, frozen=True):
             "insecure",
             Flag(),
             False,
-            "Allow addresses that other hosts reach, although whoever reaches them may call and register; for networks "
-            "that are trusted as a whole.",
+            "Allow addresses that other hosts reach, although whoever reaches them may call, register and operate; for "
+            "networks that are trusted as a whole.",
+        ),
+    ]
+    key_file: Annotated[
+        Path | None,
+        Key(
+            "key",
+            AbsolutePath(),
+            None,
+            "File of the broker's CURVE key, as `maitred keys new` makes it: with it every tcp:// endpoint asks for a key, "
+            "and everything on it is encrypted.",
+        ),
+    ]
+    authorized_file: Annotated[
+        Path | None,
+        Key(
+            "authorized",
+            AbsolutePath(),
+            None,
+            "File that says whose keys may do what; without it authorized.toml beside the broker's key. Read at the start "
+            "and by `maitred reload`.",
+        ),
+    ]
+    http_token_file: Annotated[
+        Path | None,
+        Key(
+            "http_token",
+            AbsolutePath(),
+            None,
+            "File of the token that HTTP asks for (Authorization: Bearer …), readable by its owner only. Needed where "
+            "other hosts reach broker.http.",
+        ),
+    ]
+    majordomo: Annotated[
+        str,
+        Key(
+            "majordomo",
+            Endpoint(optional=True),
+            "",
+            "Where clients and workers that speak Majordomo's protocol (MDP/0.1 and 0.2) connect, both at one endpoint. "
+            'Its workers need no secret, so whoever reaches it may serve; "" opens none.',
+        ),
+    ]
+    majordomo_heartbeat_s: Annotated[
+        float,
+        Key(
+            "majordomo_heartbeat",
+            Duration(0.05, 60.0),
+            "2.5s",
+            "How often a worker of that protocol that waits says that it lives: 2.5 s by its guide.",
+        ),
+    ]
+    max_connections: Annotated[
+        int,
+        Key(
+            "max_connections",
+            Count(1, 1_000_000),
+            20_000,
+            "Connections open at a time; the next one is turned away at its handshake. Each takes a descriptor, some KiB.",
+        ),
+    ]
+    max_connections_per_address: Annotated[
+        int,
+        Key(
+            "max_connections_per_address",
+            Count(1, 1_000_000),
+            4096,
+            "Of these, from one address: one host must not take all of them.",
+        ),
+    ]
+    memory_limit_bytes: Annotated[
+        int | None,
+        Key(
+            "memory_limit",
+            Bytes(64 * MIB, 1024 * GIB),
+            None,
+            "Memory of the broker's process. From 80 % on new requests are refused; at the limit the connection that "
+            "sends without end is cut, or the endpoint opened anew. Without it: half of what the host has.",
         ),
     ]

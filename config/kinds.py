@@ -20,12 +20,12 @@ from maitred.config.hardware import Hardware
 from maitred.config.problems import ValueRejected, nearest
 
 __all__ = [
+    "AbsolutePath",
     "Adapter",
     "Bytes",
     "Calls",
     "Choice",
     "Count",
-    "Directory",
     "Duration",
     "Endpoint",
     "Flag",
@@ -38,6 +38,9 @@ __all__ = [
 
 MAX_POOL_SIZE = 1024
 """Workers of one pool on one host: what an agent can report in one message of the protocol."""
+
+MAX_NAME_CHARS = 128
+"""Of what is called over the wire: `maitred.protocol.limits` has the same."""
 
 MAX_CALLS = 100
 """Of a pool's warm-up: more is a start-up function."""
@@ -211,18 +214,24 @@ class Choice(_Plain):
 
 @dataclass(frozen=True)
 class Endpoint(_Plain):
-    """Where ZeroMQ listens."""
+    """Where ZeroMQ listens. `optional`: it may be nowhere ("")."""
 
-    accepts = endpoints.ENDPOINT_FORM
+    optional: bool = False
+
+    @property
+    def accepts(self) -> str:
+        """As in `Kind`."""
+        return endpoints.ENDPOINT_FORM + (', or "" for none' if self.optional else "")
 
     def read(self, value: Any, hardware: Hardware) -> str:
         """As in `Kind`."""
-        endpoints.parse_endpoint(value)
+        if not (self.optional and value == ""):
+            endpoints.parse_endpoint(value)
         return value
 
     def schema(self) -> dict[str, Any]:
         """As in `Kind`."""
-        patterns = (endpoints.TCP_PATTERN, endpoints.IPC_PATTERN)
+        patterns = (endpoints.TCP_PATTERN, endpoints.IPC_PATTERN, *(["^$"] if self.optional else []))
         return {"anyOf": [{"type": "string", "pattern": pattern} for pattern in patterns]}
 
 
@@ -243,8 +252,8 @@ class HttpAddress(_Plain):
 
 
 @dataclass(frozen=True)
-class Directory:
-    """A directory of this host."""
+class AbsolutePath:
+    """A file or directory of this host."""
 
     accepts = 'an absolute path, or one that begins with "~/"'
 
@@ -264,6 +273,23 @@ class Directory:
     def schema(self) -> dict[str, Any]:
         """As in `Kind`."""
         return {"type": "string", "pattern": "^(~/|/)"}
+
+
+@dataclass(frozen=True)
+class Name(_Plain):
+    """What something is called on the wire."""
+
+    accepts = f"a name of 1 to {MAX_NAME_CHARS} characters"
+
+    def read(self, value: Any, hardware: Hardware) -> str:
+        """As in `Kind`."""
+        if not isinstance(value, str) or not 0 < len(value) <= MAX_NAME_CHARS:
+            raise ValueRejected(value, self.accepts)
+        return value
+
+    def schema(self) -> dict[str, Any]:
+        """As in `Kind`."""
+        return {"type": "string", "minLength": 1, "maxLength": MAX_NAME_CHARS}
 
 
 @dataclass(frozen=True)

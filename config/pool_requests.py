@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from msgspec import Struct
 
 from maitred.config.key import DAY_S, GIB, HOUR_S, KIB, MIB, Key
-from maitred.config.kinds import Adapter, Bytes, Choice, Count, Duration, Flag, Size, Workers
+from maitred.config.kinds import Adapter, Bytes, Choice, Count, Duration, Flag, Name, Size, Workers
 
 __all__ = ["PoolRequests"]
 
@@ -251,5 +251,24 @@ class PoolRequests(Struct, frozen=True):
             Bytes(KIB, 4 * GIB),
             "64MiB",
             "The largest snapshot of a session that the broker keeps in memory; a session with a larger one cannot move.",
+        ),
+    ]
+    majordomo_command: Annotated[
+        str | None,
+        Key(
+            "majordomo_command",
+            Name(),
+            None,
+            "The command that a request of Majordomo's protocol calls; without it, the first frame of its body names it.",
+        ),
+    ]
+    majordomo_body: Annotated[
+        Literal["msgpack", "raw"],
+        Key(
+            "majordomo_body",
+            Choice(("msgpack", "raw")),
+            "msgpack",
+            "What such a request's body is: one frame, the arguments as a msgpack map; or any frames, which the command "
+            "gets as its argument `body`, a list of bytes.",
         ),
     ]

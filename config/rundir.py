@@ -78,6 +78,7 @@ class Connection(msgspec.Struct, frozen=True):
         workers: the same for workers and agents.
         started: when, in seconds since the epoch.
         version: of the broker.
+        secret: whoever can read it is the user that runs the broker, and may serve and operate without a key.
     """
 
     pid: int
@@ -85,6 +86,7 @@ class Connection(msgspec.Struct, frozen=True):
     workers: list[str]
     started: float
     version: str
+    secret: str = ""
 
 
 class RunDir:

@@ -27,6 +27,9 @@ MAX_NAME_CHARS: Final = 128
 MAX_TEXT_CHARS: Final = 4096
 """Free text in a header: the sentence of an error, the version of a peer."""
 
+MAX_SECRET_CHARS: Final = 128
+"""What is shown in place of a key: 64 hexadecimal digits of ours."""
+
 MAX_COMMANDS: Final = 512
 """Commands that one worker may announce."""
 

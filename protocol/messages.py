@@ -24,6 +24,9 @@ RequestId = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 Name = Annotated[str, Meta(min_length=1, max_length=limits.MAX_NAME_CHARS)]
 Text = Annotated[str, Meta(max_length=limits.MAX_TEXT_CHARS)]
+Secret = Annotated[str, Meta(max_length=limits.MAX_SECRET_CHARS)]
+"""What the broker's connection file says, where there are no keys: whoever can read it is the user that runs the broker."""
+
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 Attempt = Annotated[int, Meta(ge=1, le=1000)]
 Window = Annotated[int, Meta(ge=0, le=limits.MAX_WINDOW_PARTS)]
@@ -81,6 +84,7 @@ class Hello(Message, frozen=True, tag=10):
 
     `name` is what the application calls itself: the broker's configuration gives shares and limits by it. `clock` as in
     REGISTER: where the broker reads it too, `due` of its requests counts. `bundles`: it may be sent some (BUNDLE).
+    `secret`: see there; without keys, and but for `ipc://`, who does not know it may call and not operate.
     """
 
     client: Id128
@@ -90,6 +94,7 @@ class Hello(Message, frozen=True, tag=10):
     name: Text = ""
     clock: Text = ""
     bundles: bool = False
+    secret: Secret = ""
 
 
 class Request(Message, frozen=True, tag=11):
@@ -148,7 +153,8 @@ class Operate(Message, frozen=True, tag=16):
     """Do this to the broker. Answered by REPLY or ERROR.
 
     "cancel" a request, "release" a quarantined one; "scale" a pool (target "POOL=N"), "pause", "resume", "drain" and
-    "recycle" one, "recycle" and "drain" a worker (target: the pool's name, or at least four digits of the worker's id).
+    "recycle" one, "recycle" and "drain" a worker (target: the pool's name, or at least four digits of the worker's id);
+    "reload" the file that says whose keys may do what (no target).
     """
 
     id: RequestId
@@ -292,7 +298,7 @@ class Register(Message, frozen=True, tag=30):
     (ATTACH) to this one. `holds` names the requests it has not answered yet: empty
     at first, not so when it registers again after a broken connection or with a restarted broker. `clock` names its
     monotonic clock, where other processes read the same one (on Linux, the boot): deadlines are told by it then. `bundles`
-    as in HELLO.
+    as in HELLO. `secret`: who has no key must know it to serve.
     """
 
     worker: Id128
@@ -307,6 +313,7 @@ class Register(Message, frozen=True, tag=30):
     prefetch: Annotated[int, Meta(ge=0, le=limits.MAX_SLOTS)] = 0
     clock: Text = ""
     bundles: bool = False
+    secret: Secret = ""
 
 
 class Attach(Message, frozen=True, tag=31):
@@ -381,7 +388,8 @@ class Snapshot(Message, frozen=True, tag=38):
 class SessionHeld(Message, frozen=True, tag=39):
     """This worker has this session: said after WELCOME to a broker of another epoch, which knows of none.
 
-    As the broker's SESSION_OPEN, with what is left of the time to live in seconds. The body is one frame, the metadata.
+    As the broker's SESSION_OPEN, `principal` included, with what is left of the time to live in seconds. The body is one
+    frame, the metadata.
     """
 
     session: Id128
@@ -391,6 +399,7 @@ class SessionHeld(Message, frozen=True, tag=39):
     left: Seconds
     affinity: Affinity = STRICT
     served: Count = 0
+    principal: Text = ""
 
 
 class SessionFailed(Message, frozen=True, tag=46):
@@ -452,7 +461,8 @@ class Recall(Message, frozen=True, tag=43):
 class SessionOpen(Message, frozen=True, tag=44):
     """This worker owns this session from now on. Before any request of it, over the same connection.
 
-    The body is one frame, the metadata, and with `restore` the frames of its last snapshot after it.
+    The body is one frame, the metadata, and with `restore` the frames of its last snapshot after it. `principal` is whose
+    it is, where its opener has a key: the worker says it again to a broker that knows nothing of the session.
     """
 
     session: Id128
@@ -461,6 +471,7 @@ class SessionOpen(Message, frozen=True, tag=44):
     ttl: Seconds
     affinity: Affinity = STRICT
     restore: bool = False
+    principal: Text = ""
 
 
 class SessionClose(Message, frozen=True, tag=45):
@@ -477,7 +488,8 @@ class Agent(Message, frozen=True, tag=50):
     """The parent of one pool's workers on one host introduces itself.
 
     `size` is how many workers it keeps just now, from `least` to `most` as the broker asks (RESIZE). `memory` says how it
-    keeps memory limits ("cgroup2", "cgroup1", "polling"; "": there is none to keep), `gpus` what it found of GPUs.
+    keeps memory limits ("cgroup2", "cgroup1", "polling"; "": there is none to keep), `gpus` what it found of GPUs. `secret`
+    as in REGISTER.
     """
 
     agent: Id128
@@ -490,6 +502,7 @@ class Agent(Message, frozen=True, tag=50):
     most: Count = 0
     memory: Text = ""
     gpus: Text = ""
+    secret: Secret = ""
 
 
 class Spawned(Message, frozen=True, tag=51):

@@ -181,6 +181,10 @@ class Drain:
         """Of the connection by which the last message came on socket number `index`; -1: there is none."""
         return self._inboxes[index].descriptor
 
+    def user(self, index: int) -> str:
+        """Whose connection the last message on socket number `index` came by (`Inbox.user`)."""
+        return self._inboxes[index].user
+
     def touched(self, index: int) -> None:
         """Tell that socket number `index` was called from outside (a send, an option): wake the owner if need be.
 

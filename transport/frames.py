@@ -111,6 +111,14 @@ class Inbox:
         except zmq.ZMQError:
             return -1
 
+    @property
+    def user(self) -> str:
+        """Whose connection the last message came by, as the handler of handshakes named it; "" where there is none."""
+        try:
+            return "" if self._last is None else str(self._last.get("User-Id"))
+        except zmq.ZMQError:
+            return ""
+
     def receive(self, *, wait: bool = False) -> list[Frame] | TooManyFrames | None:
         """Take one message.
 

@@ -247,6 +247,10 @@ class HostedPump:
         """Of the connection by which the last message came on socket number `index`; -1: there is none."""
         return self._inboxes[index].descriptor
 
+    def user(self, index: int) -> str:
+        """Whose connection the last message on socket number `index` came by (`Inbox.user`)."""
+        return self._inboxes[index].user
+
     def close(self, linger_ms: int | None = None) -> None:
         """Close the sockets (for `linger_ms`, else as each was made, unsent messages may still leave). Repeatable."""
         if self._closed:

@@ -34,6 +34,7 @@ class AgentSettings(Struct, frozen=True, forbid_unknown_fields=True):
         recycle_requests, recycle_age_s, recycle_growth_bytes, recycle_gpu_memory_bytes: what a worker is replaced at.
         gpu: "off", "auto" or "required".
         gpu_memory_bytes: free memory that a worker's GPU must have; None: it does not matter.
+        key_file, secret: as `WorkerOptions`.
         reload: whether a change of the adapter's files replaces all workers.
         parent: process id of who started the agent, with whom it dies; None: it lives on its own.
     """
@@ -67,5 +68,7 @@ class AgentSettings(Struct, frozen=True, forbid_unknown_fields=True):
     recycle_gpu_memory_bytes: int | None = None
     gpu: str = "off"
     gpu_memory_bytes: int | None = None
+    key_file: str | None = None
+    secret: str = ""
     reload: bool = False
     parent: int | None = None

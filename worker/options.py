@@ -59,6 +59,8 @@ class WorkerOptions(Struct):
         out_of_band_bytes: from this size on, buffers of its answers travel in frames of their own.
         warm_up: commands and arguments that it runs for itself before it takes requests.
         gate: a spare waits, once it has loaded, until there is something to read here; None: it goes on at once.
+        key_file: of the CURVE key that it connects with to `tcp://` endpoints; None: without.
+        secret: what it shows where there are no keys: that of the broker's connection file.
         environment: variables set before anything else is done, as a GPU's.
     """
 
@@ -79,3 +81,5 @@ class WorkerOptions(Struct):
     warm_up: tuple[tuple[str, dict[str, Any]], ...] = ()
     gate: Inherited | None = None
     environment: tuple[tuple[str, str], ...] = ()
+    key_file: str | None = None
+    secret: str = ""

@@ -16,6 +16,8 @@ class Side(enum.IntEnum):
 
     CLIENTS = 0
     WORKERS = 1
+    MAJORDOMO = 2
+    """Both roles of Majordomo's protocol, and nothing of ours."""
 
 
 class Peer(NamedTuple):
@@ -33,6 +35,21 @@ class Send(Struct, frozen=True):
     body: Sequence[Any] = ()
 
 
+class Forward(Struct, frozen=True):
+    """Send these frames to a peer that speaks Majordomo's protocol; they say what `message` says in ours."""
+
+    peer: Peer
+    frames: list[Any]
+    message: Message
+
+
+class Reload(Struct, frozen=True):
+    """Read again whose keys may do what; `BrokerCore.reloaded` answers request `id` of `peer` with what came of it."""
+
+    peer: Peer
+    id: int
+
+
 class Note(Struct, frozen=True):
     """Something happened that is worth a line in the log, a count, or a subscriber's attention."""
 
@@ -44,4 +61,4 @@ class Drained(Struct, frozen=True):
     """After `drain`: nothing is left to answer. Emitted once."""
 
 
-Effect = Send | Note | Drained
+Effect = Send | Forward | Reload | Note | Drained

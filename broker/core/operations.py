@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from maitred.broker.core.effects import Reload
 from maitred.broker.core.endings import Endings
 from maitred.broker.core.model import Client, Request
 from maitred.broker.core.pool_operations import PoolOperations
@@ -12,7 +13,7 @@ from maitred.protocol import messages
 from maitred.protocol.body import encode_body
 from maitred.protocol.errors import Code
 
-VERBS = ("cancel", "release", "scale", "pause", "resume", "drain", "recycle")
+VERBS = ("cancel", "release", "scale", "pause", "resume", "drain", "recycle", "reload")
 
 
 class Operations:
@@ -28,6 +29,10 @@ class Operations:
         if message.verb not in VERBS:
             text = f"no verb {message.verb!r}; there are: {', '.join(VERBS)}"
             self._state.refuse(client.peer, message.id, Code.INVALID_ARGUMENT, text, {"argument": "verb"})
+            return
+        if message.verb == "reload":
+            self._state.note("operator.reload", target="", software=client.software)
+            self._state.out.append(Reload(client.peer, message.id))
             return
         done = self._do(message.verb, message.target, now)
         if isinstance(done, str):

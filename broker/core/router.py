@@ -19,13 +19,14 @@ from maitred.broker.core.books import judge
 from maitred.broker.core.checks import check
 from maitred.broker.core.clients import Clients
 from maitred.broker.core.dispatch import Dispatcher
-from maitred.broker.core.effects import Drained, Effect, Peer, Side
+from maitred.broker.core.effects import Drained, Effect, Peer, Reload, Side
 from maitred.broker.core.endings import Endings
 from maitred.broker.core.fleet import Fleet
 from maitred.broker.core.health import Health
 from maitred.broker.core.model import Client, Worker
 from maitred.broker.core.operations import Operations
 from maitred.broker.core.owners import Owners
+from maitred.broker.core.policy import Policy
 from maitred.broker.core.pool_operations import SHUTTING_DOWN, PoolOperations
 from maitred.broker.core.readiness import watch
 from maitred.broker.core.requests import Requests
@@ -36,6 +37,7 @@ from maitred.broker.core.state import Control, State
 from maitred.broker.core.tables import TABLES
 from maitred.broker.core.workers import Workers
 from maitred.protocol import frames, messages
+from maitred.protocol.body import encode_body
 from maitred.protocol.errors import Code, ProtocolError
 
 LATE_INTERVALS = 2.0
@@ -67,8 +69,12 @@ class BrokerCore:
         self._drain_by: float | None = None
         self._drained = False
 
-    def receive(self, peer: Peer, message_frames: Sequence[Any], now: float) -> list[Effect]:
-        """Act on one message. Broken ones are counted and answered with `protocol_error`."""
+    def receive(self, peer: Peer, message_frames: Sequence[Any], now: float, user: str = "") -> list[Effect]:
+        """Act on one message. Broken ones are counted and answered with `protocol_error`.
+
+        `user` says whose connection it is (see `policy`); it counts with the first message, and whenever a peer introduces
+        itself.
+        """
         try:
             if peer.side is Side.CLIENTS:
                 message, body = frames.from_client.decode(message_frames)
@@ -124,6 +130,19 @@ class BrokerCore:
     def undeliverable(self, peer: Peer, message: messages.Message, now: float) -> list[Effect]:
         """A message could not be sent: the peer's connection is gone, or it reads too slowly."""
         return self.all_undeliverable(peer, (message,), now)
+
+    def adopt(self, policy: Policy, now: float) -> list[Effect]:
+        """Go by another policy from now on: who may no longer be here is told so, and what he waited for is given up."""
+        self.state.policy = policy
+        return self._effects(now)
+
+    def reloaded(self, reload: Reload, done: dict[str, Any] | str, now: float) -> list[Effect]:
+        """The shell has read the policy's file, and had it adopted: what was done, or a sentence that says why not."""
+        if isinstance(done, str):
+            self.state.refuse(reload.peer, reload.id, Code.INVALID_ARGUMENT, done, {"argument": "verb"})
+        else:
+            self.state.send(reload.peer, messages.Reply(reload.id), encode_body(done))
+        return self._effects(now)
 
     def all_undeliverable(self, peer: Peer, unsent: Sequence[messages.Message], now: float) -> list[Effect]:
         """None of these could be sent, oldest first: known all at once, as a peer that is lost for one is lost for all."""

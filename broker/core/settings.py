@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
+from maitred.broker.core.policy import Policy
 from maitred.protocol import limits
 from maitred.protocol.messages import STRICT
 
@@ -33,6 +34,8 @@ class PoolSettings(Struct, frozen=True):
         scale_down_after_s: for how long a worker was not needed when the pool shrinks by it.
         scale_cooldown_s: between two changes of size.
         drain_timeout_s: how long a worker that is to go keeps its requests and sessions.
+        majordomo_command: what a request of Majordomo's protocol calls; None: its first body frame says so.
+        majordomo_body: what its body is: "msgpack" (one frame: the arguments) or "raw" (any frames).
     """
 
     name: str
@@ -52,6 +55,8 @@ class PoolSettings(Struct, frozen=True):
     scale_down_after_s: float = 60.0
     scale_cooldown_s: float = 1.0
     drain_timeout_s: float = 30.0
+    majordomo_command: str | None = None
+    majordomo_body: str = "msgpack"
 
 
 class ClientSettings(Struct, frozen=True):
@@ -92,6 +97,10 @@ class CoreSettings(Struct, frozen=True):
     """Arguments of all requests that are queued or held, in all pools."""
     client: Callable[[str], ClientSettings] = _alike
     """What a client of this name is given."""
+    policy: Policy = Policy()
+    """Who may do what, at first: `BrokerCore.adopt` changes it."""
+    majordomo_heartbeat_s: float = 2.5
+    """How often a peer that speaks Majordomo's protocol and waits for work says that it lives, and is told so."""
     clock: str = ""
     """Names the monotonic clock that workers of this host read too; "": there is none."""
     clock_ahead_s: float = 0.0

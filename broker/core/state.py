@@ -42,6 +42,7 @@ class State:
 
     def __init__(self, settings: CoreSettings, now: float) -> None:
         self.settings = settings
+        self.policy = settings.policy
         self.started_at = now
         self.pools = {name: Pool(pool, now) for name, pool in settings.pools.items()}
         self.parties: dict[Peer, Party] = {}

@@ -86,7 +86,7 @@ def test_each_field_comes_from_a_documented_key(table: type[Struct]) -> None:
     assert {"name", *keys} == {"name", *table.__struct_fields__}
     assert len({key.name for key in keys.values()}) == len(keys)
     for field, key in keys.items():
-        assert field in (key.name, f"{key.name}_s", f"{key.name}_bytes")
+        assert field in (key.name, f"{key.name}_s", f"{key.name}_bytes", f"{key.name}_file")
         assert key.doc.endswith(".")
         assert key.kind.accepts
         if key.default is not None:
