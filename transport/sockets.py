@@ -44,7 +44,8 @@ HANDSHAKE_TIMEOUT_MS = 4000
 """A peer that connects and says nothing is cut off; libzmq's 30 s would let idle connections use up descriptors."""
 
 HEARTBEAT_INTERVAL_MS = 5000
-"""ZMTP's own ping, which finds connections whose other end vanished without a word."""
+"""ZMTP's own ping of a DEALER, which finds a broker that vanished without a word. A ROUTER answers it and sends none: who
+reads his connection himself (`stream_dealer`) reads nothing while he runs a function, and is judged by ours."""
 
 HEARTBEAT_TIMEOUT_MS = 30_000
 """Silence after which the connection is cut. A frame counts only when all of it has come, so this must be longer than
@@ -76,7 +77,6 @@ def router(
     hwm: int = DEFAULT_HWM,
     max_frame_bytes: int = DEFAULT_MAX_FRAME_BYTES,
     linger_ms: int = ROUTER_LINGER_MS,
-    heartbeat_timeout_ms: int = HEARTBEAT_TIMEOUT_MS,
 ) -> zmq.Socket[bytes]:
     """Make a ROUTER, not yet bound.
 
@@ -87,7 +87,6 @@ def router(
         hwm: messages queued for each peer, each way.
         max_frame_bytes: a peer that sends a larger frame is disconnected.
         linger_ms: how long unsent messages may leave after closing.
-        heartbeat_timeout_ms: silence after which a connection is cut.
 
     Raises:
         ValueError: the ZAP domain is empty.
@@ -102,7 +101,7 @@ def router(
     socket.setsockopt(zmq.ROUTER_HANDOVER, 0)
     socket.setsockopt(zmq.ZAP_DOMAIN, zap_domain.encode())
     socket.setsockopt(zmq.BACKLOG, LISTEN_BACKLOG)
-    _common(socket, hwm, max_frame_bytes, linger_ms, heartbeat_timeout_ms)
+    _common(socket, hwm, max_frame_bytes, linger_ms)
     return socket
 
 
@@ -135,22 +134,20 @@ def dealer(
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, draw.randint(*RECONNECT_LIMIT_MS))
     if zap_domain:
         socket.setsockopt(zmq.ZAP_DOMAIN, zap_domain.encode())
-    _common(socket, hwm, max_frame_bytes, linger_ms, heartbeat_timeout_ms)
+    socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_INTERVAL_MS)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, heartbeat_timeout_ms)
+    # What we ask the other end to wait for us: the same, as it may be the one that is cut off.
+    socket.setsockopt(zmq.HEARTBEAT_TTL, heartbeat_timeout_ms)
+    _common(socket, hwm, max_frame_bytes, linger_ms)
     return socket
 
 
-def _common(
-    socket: zmq.Socket[bytes], hwm: int, max_frame_bytes: int, linger_ms: int, heartbeat_timeout_ms: int
-) -> None:
+def _common(socket: zmq.Socket[bytes], hwm: int, max_frame_bytes: int, linger_ms: int) -> None:
     socket.setsockopt(zmq.SNDHWM, hwm)
     socket.setsockopt(zmq.RCVHWM, hwm)
     socket.setsockopt(zmq.LINGER, linger_ms)
     socket.setsockopt(zmq.MAXMSGSIZE, max_frame_bytes)
     socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_TIMEOUT_MS)
-    socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_INTERVAL_MS)
-    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, heartbeat_timeout_ms)
-    # What we ask the other end to wait for us: the same, as it may be the one that is cut off.
-    socket.setsockopt(zmq.HEARTBEAT_TTL, heartbeat_timeout_ms)
     socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
     socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, KEEPALIVE_IDLE_S)
     socket.setsockopt(zmq.TCP_KEEPALIVE_INTVL, KEEPALIVE_INTERVAL_S)
