@@ -24,10 +24,11 @@ _LENGTH = struct.Struct(">Q")
 
 GREETING_BYTES = 64
 _SIGNATURE = b"\xff" + bytes(7) + b"\x01" + b"\x7f"
+_VERSION_ENDS = 11  # the major one: all that libzmq waits for before it sends all of its own
 _MECHANISM_BYTES = 20
 
 GREETING = _SIGNATURE + b"\x03\x01" + b"NULL".ljust(_MECHANISM_BYTES, b"\0") + b"\0" + bytes(31)
-"""What is sent first: ZMTP 3.1, no encryption, not the server."""
+"""Says: ZMTP 3.1, no encryption, not the server."""
 
 MAX_COMMAND_BYTES = 4096
 """A command of a peer; its READY takes some fifty."""
@@ -104,7 +105,8 @@ class Conversation:
 
     def __init__(self, max_frame_bytes: int, max_frames: int, messages: deque[list[Any] | TooManyFrames]) -> None:
         self.ready = False
-        self.answers: list[bytes] = [GREETING]
+        # The rest waits for the other end's: libzmq, told of a mechanism that is not its own, hangs up without a word.
+        self.answers: list[bytes] = [GREETING[:_VERSION_ENDS]]
         self._greeted = False
         self._data: bytes = b""  # what came and is not cut into frames yet
         self._large: bytearray | None = None  # the content that is being received
@@ -151,7 +153,7 @@ class Conversation:
         if mechanism != b"NULL":
             raise HandshakeRefused("mechanism")
         self._greeted = True
-        self.answers.append(READY)
+        self.answers += (GREETING[_VERSION_ENDS:], READY)
 
     def _cut(self, data: bytes) -> None:
         """Cut frames off, and keep the rest."""

@@ -17,7 +17,9 @@ def test_a_router_is_mandatory_bounded_and_impatient(context):
     got = {name: made.get(getattr(zmq, name)) for name in ("SNDHWM", "RCVHWM", "LINGER", "MAXMSGSIZE", "ZAP_DOMAIN")}
     assert got == {"SNDHWM": 16, "RCVHWM": 16, "LINGER": 1, "MAXMSGSIZE": 1000, "ZAP_DOMAIN": b"maitred-clients"}
     assert made.get(zmq.HANDSHAKE_IVL) == sockets.HANDSHAKE_TIMEOUT_MS
-    assert made.get(zmq.HEARTBEAT_TTL) == made.get(zmq.HEARTBEAT_TIMEOUT) == sockets.HEARTBEAT_TIMEOUT_MS
+    assert made.get(zmq.HEARTBEAT_IVL) == 0  # who runs a function does not answer, and must not be cut off
+    asking = sockets.dealer(context)
+    assert asking.get(zmq.HEARTBEAT_TTL) == asking.get(zmq.HEARTBEAT_TIMEOUT) == sockets.HEARTBEAT_TIMEOUT_MS
     with pytest.raises(zmq.ZMQError):  # EHOSTUNREACH, rather than silence
         made.send_multipart([b"nobody", b"x"], zmq.NOBLOCK)
 
