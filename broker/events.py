@@ -29,6 +29,7 @@ WARNINGS = frozenset(
 )
 FLOODS = frozenset(
     {
+        "auth.refused",
         "protocol.error",
         "protocol.refused",
         "pool.saturated",

@@ -13,6 +13,7 @@ cut at the end of the handshake's time (`HANDSHAKE_TIMEOUT_MS`), and it tries ag
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -149,10 +150,8 @@ class ZapHandler:
         verdict = self._judge(question)
         user = verdict.user if verdict.code == 200 else ""
         answer = [*question[:2], VERSION, question[3], b"%d" % verdict.code, verdict.text.encode(), user.encode(), b""]
-        try:
+        with contextlib.suppress(HostUnreachable, WouldBlock, SocketClosed):  # the connection ended meanwhile
             self._pump.send(0, answer)
-        except (HostUnreachable, WouldBlock, SocketClosed):
-            pass  # the connection ended meanwhile
 
     def _judge(self, question: list[bytes]) -> Verdict:
         if len(question) < LEAST_FRAMES or question[2] != VERSION:

@@ -13,7 +13,9 @@ from maitred.transport import sockets
 
 
 def test_a_router_is_mandatory_bounded_and_impatient(context):
-    made = sockets.router(context, zap_domain="maitred-clients", handled=False, hwm=16, max_frame_bytes=1000, linger_ms=1)
+    made = sockets.router(
+        context, zap_domain="maitred-clients", handled=False, hwm=16, max_frame_bytes=1000, linger_ms=1
+    )
     got = {name: made.get(getattr(zmq, name)) for name in ("SNDHWM", "RCVHWM", "LINGER", "MAXMSGSIZE", "ZAP_DOMAIN")}
     assert got == {"SNDHWM": 16, "RCVHWM": 16, "LINGER": 1, "MAXMSGSIZE": 1000, "ZAP_DOMAIN": b"maitred-clients"}
     assert made.get(zmq.HANDSHAKE_IVL) == sockets.HANDSHAKE_TIMEOUT_MS
