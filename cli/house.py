@@ -117,10 +117,7 @@ class House:
             task_status.started()
             async for number in signals:
                 if number == signal.SIGHUP and not self._terminal.is_gone():
-                    for process in (
-                        _alive([self._broker]) if self._bound.pid else []
-                    ):  # it would end one that just starts
-                        process.reload()
+                    self._reload_broker()
                 elif self._stopping.is_set():
                     self._exit = Exit.FAILED
                     for process in _alive([self._broker, *self._agents]):
@@ -128,6 +125,11 @@ class House:
                 else:
                     say("stopping: what runs is finished first; once more ends it at once")
                     self._stopping.set()
+
+    def _reload_broker(self) -> None:
+        for process in _alive([self._broker]):
+            if process.pid == self._bound.pid:  # one that just starts would end by it, and reads the file anyway
+                process.reload()
 
     async def _end(self) -> None:
         """The broker first, as it knows what still runs; the agents when nothing does."""

@@ -67,8 +67,7 @@ def drain(context: typer.Context, target: Drained = "", wait: Wait = True, timeo
             it.wait(progress.gone(done["worker"]) if "worker" in done else progress.quiet(done["pools"], queue=True))
 
 
-def pause(context: typer.Context, pool: Pool, wait: Json = Annotated[bool, typer.Option("--json", help="Print what was changed as JSON.")]
-WaitNot = False, timeout: Timeout = "5min") -> None:
+def pause(context: typer.Context, pool: Pool, wait: WaitNot = False, timeout: Timeout = "5min") -> None:
     """Have a pool begin nothing more: requests wait in its queue until `maitred resume`. What runs is finished."""
     with _operating(context, timeout) as it:
         it.tell("pause", pool)
@@ -76,8 +75,7 @@ WaitNot = False, timeout: Timeout = "5min") -> None:
             it.wait(progress.quiet([pool], queue=False))
 
 
-def resume(context: typer.Context, pool: Resumed = "", wait: Json = Annotated[bool, typer.Option("--json", help="Print what was changed as JSON.")]
-WaitNot = False, timeout: Timeout = "5min") -> None:
+def resume(context: typer.Context, pool: Resumed = "", wait: WaitNot = False, timeout: Timeout = "5min") -> None:
     """Have a pool go on that was paused, drained or degraded."""
     with _operating(context, timeout) as it:
         done = it.tell("resume", pool)

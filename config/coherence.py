@@ -33,7 +33,7 @@ def unknown_pool(source: str, path: Sequence[str], value: Any, pools: Iterable[s
     return Problem(source, dotted(path), shown(value), f"no pool {shown(name)}", accepted, nearest(name, known))
 
 
-_INSECURE = "insecure = true (--insecure), where the network is trusted as a whole"
+_INSECURE = "insecure = true, or --insecure, where the network is trusted as a whole"
 _NEEDS_KEY = (
     "127.0.0.1, [::1] or localhost; or keys: `maitred keys new broker`, and in [broker] key = the file that it made; or "
     + _INSECURE

@@ -6,16 +6,28 @@ import os
 
 __all__ = ["Terminal"]
 
+_OUTPUTS = (1, 2)
+
 
 class Terminal:
-    """The terminal that this process was started at, if it was at one; asked at the start and at each SIGHUP."""
+    """The terminal that this process was started at, if it was at one; made at the start and asked at each SIGHUP."""
 
     def __init__(self) -> None:
         self._had_one = _is_there()
+        self._shown_at = [descriptor for descriptor in _OUTPUTS if os.isatty(descriptor)]
 
     def is_gone(self) -> bool:
-        """Whether it was closed: the kernel takes it from a process before it sends the signal."""
-        return self._had_one and not _is_there()
+        """Whether it was closed: the kernel takes it from a process before it sends the signal.
+
+        What this process still writes there goes nowhere from then on; it would be an error otherwise.
+        """
+        if not self._had_one or _is_there():
+            return False
+        nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        for descriptor in self._shown_at:
+            os.dup2(nowhere, descriptor)
+        os.close(nowhere)
+        return True
 
 
 def _is_there() -> bool:
