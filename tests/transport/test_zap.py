@@ -203,6 +203,27 @@ def test_a_context_has_one_handler(context: zmq.Context[Any]) -> None:
         bind_zap(context)
 
 
+@pytest.mark.parametrize(("place", "frame", "answered"), [
+    (1, b"2.0", True), (1, b"", True), (3, b"\xff", True),
+    (4, b"x" * 257, False), (0, b"x", False), (2, b"x" * 9000, False),
+])  # fmt: skip
+async def test_what_is_no_question_is_refused_or_has_nobody_to_answer(
+    context: zmq.Context[Any], place: int, frame: bytes, answered: bool
+) -> None:
+    async with answering(context) as it:
+        peer = context.socket(zmq.DEALER)
+        peer.connect(ZAP_ENDPOINT)
+        peer.send_multipart([*WHOLE[:place], frame, *WHOLE[place + 1 :]])
+        peer.send_multipart([*WHOLE[:2], b"the last", *WHOLE[3:]])
+        codes: dict[bytes, bytes] = {}
+        while b"the last" not in codes:
+            assert await trio.to_thread.run_sync(peer.poll, PATIENCE_MS)
+            answer = peer.recv_multipart()
+            codes[answer[2]] = answer[3]
+        assert codes == {b"the last": b"200", **({WHOLE[2]: b"500"} if answered else {})}
+        assert len(it.asked) == it.handler.statistics().broken == 1
+
+
 WHOLE = [b"", b"1.0", b"7", b"clients", b"127.0.0.1", b"", b"NULL"]
 frame = some.one_of(some.sampled_from([*WHOLE, b"\xff", b"x" * 300, b"y" * 9000]), some.binary(max_size=300))
 broken = some.one_of(
