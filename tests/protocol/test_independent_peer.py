@@ -274,7 +274,9 @@ class Broker:
 
     def __init__(self, clients: str = "tcp://127.0.0.1:0", workers: str = "tcp://127.0.0.1:0", **changes: Any) -> None:
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        pair = [sockets.router(self.context, zap_domain=name, linger_ms=0) for name in ("clients", "workers")]
+        pair = [
+            sockets.router(self.context, zap_domain=name, handled=False, linger_ms=0) for name in ("clients", "workers")
+        ]
         self.clients, self.workers = (
             endpoints.bind(one, where) for one, where in zip(pair, (clients, workers), strict=True)
         )

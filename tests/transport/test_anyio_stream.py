@@ -22,7 +22,7 @@ pytestmark = pytest.mark.parametrize("backend", ["trio", "asyncio"])
 
 
 def bound(context: zmq.Context[Any], endpoint: str = "tcp://127.0.0.1:0", **options: int) -> tuple[Any, str]:
-    socket = router(context, zap_domain="maitred-test", linger_ms=0)
+    socket = router(context, zap_domain="maitred-test", handled=False, linger_ms=0)
     for name, value in options.items():
         socket.setsockopt(getattr(zmq, name), value)
     return socket, bind(socket, endpoint)
@@ -110,7 +110,7 @@ def test_the_next_broker_is_found_and_a_send_waits_for_it(context, backend):
                 assert (await received(socket))[1:] == [b"%d" % turn]
                 socket.close(0)
                 await until(lambda: not stream._dealer.connected)
-                socket = router(context, zap_domain="maitred-test", linger_ms=0)
+                socket = router(context, zap_domain="maitred-test", handled=False, linger_ms=0)
                 give_up = time.monotonic() + WITHIN_S
                 while True:
                     try:

@@ -40,7 +40,7 @@ class Broker:
     """One ROUTER."""
 
     def __init__(self, context: zmq.Context[Any], endpoint: str, **options: int) -> None:
-        self.socket = router(context, zap_domain="maitred-test", linger_ms=0)
+        self.socket = router(context, zap_domain="maitred-test", handled=False, linger_ms=0)
         for name, value in options.items():
             self.socket.setsockopt(getattr(zmq, name), value)
         self.endpoint = bind(self.socket, endpoint)
@@ -152,7 +152,7 @@ def test_another_broker_at_the_same_place_is_found(context, make, endpoint):
         assert broker.receive() == [b"%d" % turn]
         broker.socket.close(0)
         wait_for(lambda: dealer.wait(0.01) == 0 or dealer.receive())  # the end is heard
-        broker.socket = router(context, zap_domain="maitred-test", linger_ms=0)
+        broker.socket = router(context, zap_domain="maitred-test", handled=False, linger_ms=0)
         wait_for(lambda: rebound(broker))
 
 
