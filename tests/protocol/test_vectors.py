@@ -228,7 +228,12 @@ def test_an_invalid_body_is_refused_for_its_reason(vector: dict[str, Any]) -> No
 
 # --- Majordomo ---
 
-ROLES = {"client": "decode", "worker": "decode", "broker to client": "decode_answer", "broker to worker": "decode_order"}
+ROLES = {
+    "client": "decode",
+    "worker": "decode",
+    "broker to client": "decode_answer",
+    "broker to worker": "decode_order",
+}
 """What is read by which function of `protocol.majordomo`."""
 
 
