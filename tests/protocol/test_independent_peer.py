@@ -55,6 +55,9 @@ class Link:
             self.socket.setsockopt(option, value)
         self.socket.connect(endpoint)
 
+    def __del__(self) -> None:
+        self.socket.close()
+
     def send(self, message: Message) -> None:
         number, fields, body = message
         self.socket.send_multipart([b"MT\x01" + msgpack.packb([number, *fields]), *body])
@@ -292,8 +295,7 @@ class Broker:
         self, clients: str = "tcp://127.0.0.1:0", workers: str = "tcp://127.0.0.1:0", user: str = "", **changes: Any
     ) -> None:
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        if user:
-            admit_all(self.context, user)
+        self.doorkeeper = Doorkeeper(self.context, user) if user else None
         pair = [sockets.router(self.context, zap_domain=name, linger_ms=0) for name in ("clients", "workers")]
         self.clients, self.workers = (
             endpoints.bind(one, where) for one, where in zip(pair, (clients, workers), strict=True)
@@ -317,23 +319,32 @@ class Broker:
         if self._thread.is_alive():
             self._token.run_sync_soon(self._scope.cancel)
             self._thread.join()
+            if self.doorkeeper is not None:
+                self.doorkeeper.stop()
             self.context.destroy(linger=0)
 
 
-def admit_all(context: zmq.Context[zmq.Socket[bytes]], user: str) -> None:
-    """A handler of handshakes that lets everybody in as one user, until the context ends."""
-    handler = context.socket(zmq.REP)
-    handler.bind("inproc://zeromq.zap.01")
+class Doorkeeper:
+    """A handler of handshakes that lets everybody in, as one user."""
 
-    def answer() -> None:
-        try:
-            while True:
-                request = handler.recv_multipart()
-                handler.send_multipart([b"1.0", request[1], b"200", b"", user.encode(), b""])
-        except zmq.ZMQError:  # the context ends
-            handler.close(0)
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], user: str) -> None:
+        self._handler = context.socket(zmq.REP)
+        self._handler.bind("inproc://zeromq.zap.01")
+        self._user = user.encode()
+        self._ended = False
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
 
-    threading.Thread(target=answer, daemon=True).start()
+    def _run(self) -> None:
+        while not self._ended:
+            if self._handler.poll(20):
+                request = self._handler.recv_multipart()
+                self._handler.send_multipart([b"1.0", request[1], b"200", b"", self._user, b""])
+        self._handler.close(0)
+
+    def stop(self) -> None:
+        self._ended = True
+        self._thread.join()
 
 
 @contextmanager
