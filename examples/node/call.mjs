@@ -15,7 +15,7 @@ const { values: given, positionals } = parseArgs({
 });
 const [pool, command, args = "{}"] = positionals;
 if (!command) {
-  console.error(`usage: node call.mjs POOL COMMAND ['{"argument": 1}'] [--stream] [--timeout S] [--endpoint E] [--key FILE]`);
+  console.error(`usage: node call.mjs POOL COMMAND ['{"argument": 1}'] [--stream] [--timeout S] [--endpoint E] …`);
   process.exit(2);
 }
 

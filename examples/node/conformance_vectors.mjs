@@ -99,7 +99,8 @@ const positive = (value) =>
 // --- how the file writes values ---
 
 /** JSON's numbers are read as floats: those that these cannot hold become text that `valueOf` knows. */
-const withWideIntegers = (json) => json.replace(/(?<=[[,:] ?)-?\d{16,}(?=[,\]}])/g, (digits) => `{"$int": "${digits}"}`);
+const withWideIntegers = (json) =>
+  json.replace(/(?<=[[,:] ?)-?\d{16,}(?=[,\]}])/g, (digits) => `{"$int": "${digits}"}`);
 
 const framesOf = ({ frames }) => frames.map(frameOf);
 

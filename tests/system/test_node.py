@@ -111,6 +111,19 @@ def test_a_call_from_the_shell(packages: None, shell: Shell) -> None:
     assert done.stderr.startswith("unknown_pool: no pool 'genral'")
 
 
+def test_the_example_of_its_page_runs(packages: None, shell: Shell) -> None:
+    ready(shell.start("-c", str(FOLDER / "maitred.toml"), *ANY_PORT, "up"))
+    found = re.search(r"^```js\n(.*?)^```", (FOLDER / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert found is not None
+    script = shell.directory / "example.mjs"
+    script.write_text(found[1].replace("./maitred.mjs", (FOLDER / "maitred.mjs").as_uri()))
+    done = node(shell.directory, str(script))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-6:] == [
+        "0", "1", "2", "result 3", "2 5", "cancelled { outcome: 'stopped' } undefined",
+    ]  # fmt: skip
+
+
 def test_without_a_broker_it_says_so(packages: None, tmp_path: Path) -> None:
     done = node(tmp_path, "call.mjs", "general", "echo")
     assert done.returncode == 1
