@@ -44,8 +44,8 @@ READ_BYTES = 64 * 1024
 """Taken from the kernel in one call: a bundle, or some hundred small messages."""
 
 QUIET_S = 200e-6
-"""Whoever has heard nothing for so long looks, before it sends, whether the other end is still there. One call after the other
-is far below it, and does not pay for the look."""
+"""Whoever has heard nothing for so long looks, before it sends, whether the other end is still there. One call after the
+other is far below it, and does not pay for the look."""
 
 LOOKS = 16
 """Reads of 64 KiB in that look: more than whoever is quiet was sent."""
