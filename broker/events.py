@@ -29,6 +29,9 @@ WARNINGS = frozenset(
 )
 FLOODS = frozenset(
     {
+        "auth.refused",
+        "auth.denied",
+        "operator.refused",
         "protocol.error",
         "protocol.refused",
         "pool.saturated",

@@ -237,7 +237,7 @@ class Dispatcher:
         """Its worker died on it: run it again where that is allowed, else say so to the caller."""
         if self._endings.may_run_again(request):
             request.suspected = True
-            request.identity.retries -= 1
+            request.identity.account.retries -= 1
             self.requeue(request)
             request.attempt += 1
         else:

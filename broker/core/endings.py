@@ -178,7 +178,7 @@ class Endings:
             idempotent = info is not None and info.idempotent
         if not idempotent or request.attempt >= request.attempts or request.cancelled:
             return False
-        return request.identity.retries >= 1.0 and not self._is_quarantined(request)
+        return request.identity.account.retries >= 1.0 and not self._is_quarantined(request)
 
     def _is_quarantined(self, request: Request) -> bool:
         entry = self._state.quarantine.find(request.pool.name, request.command, request.size, request.body)
@@ -192,7 +192,7 @@ class Endings:
         close(self._state, request)
         request.pool.failed += 1
         text = f"the worker that ran {request.command!r} is lost: {describe(certificate)}"
-        if request.attempt < request.attempts and request.identity.retries < 1.0:
+        if request.attempt < request.attempts and request.identity.account.retries < 1.0:
             text += "; it is not run again, as this client's share of re-runs is used up"
         plain = msgspec.to_builtins(certificate)
         details = {"pool": request.pool.name, "certificate": plain, "attempt": request.attempt}
