@@ -51,13 +51,10 @@ class Adoption:
         workers = [(it, found) for it, found in parties if isinstance(it, Worker)]
         agents = [(it, found) for it, found in parties if isinstance(it, Agent)]
         self._change_accounts()
-        lost = {
-            "clients": self._sift_clients(clients, now),
-            "agents": self._sift_agents(agents),
-            "workers": self._sift_workers(workers, now),
-        }
-        ended = self._end_sessions(now)
+        gone = self._sift_clients(clients, now)
         refused = sum(self._refuse_waiting(client) for client, found in clients if found is not None)
+        lost = {"clients": gone, "agents": self._sift_agents(agents), "workers": self._sift_workers(workers, now)}
+        ended = self._end_sessions(now)
         for name in [name for name in self._state.accounts if name not in self._state.principals]:
             del self._state.accounts[name]
         self._state.note(
@@ -148,17 +145,15 @@ class Adoption:
 
     def _refuse_waiting(self, client: Client) -> int:
         """Fail what waits and may not be called any more; returns how many these were."""
-        calls = client.calls
-        if calls is None:
+        if client.calls is None:
             return 0
         waiting = [
             request
             for request in client.waiting.values()
-            if request.worker is None and not calls.allow(request.pool.name, request.command)
+            if request.worker is None and not self._endings.is_permitted(request)
         ]
         for request in waiting:
-            text, details = denied_call(client.principal, request.pool.name, request.command)
-            self._endings.fail_waiting(request, Code.PERMISSION_DENIED, text, details)
+            self._endings.deny(request)
         for watch, pool in list(client.watches.items()):
             if not client.principal.may_call_pool(pool.name):
                 del client.watches[watch], pool.watchers[client.peer, watch]

@@ -220,6 +220,9 @@ class Dispatcher:
         if request.cancelled:
             self._endings.end_cancelled(request, "removed")
             return
+        if not self._endings.is_permitted(request):
+            self._endings.deny(request)
+            return
         if request.session is None:
             leave_worker(request)
             request.pool.queue.give_back(request)

@@ -151,6 +151,8 @@ class Owners:
             self._endings.lose(request, certificate)
         elif request.cancelled:
             self._endings.end_cancelled(request, "removed")
+        elif not self._endings.is_permitted(request):
+            self._endings.deny(request)
         else:
             if begun:
                 request.attempt += 1
