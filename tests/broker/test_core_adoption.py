@@ -232,10 +232,11 @@ def test_what_may_not_be_called_any_more_is_not_begun_again(ends: str, session: 
     bench.take(worker)
     changed = keyed("alice", call=(("neural", "*"),))
     adopt(bench, changed, AGENCY, *([] if ends == "with its key" else [WORK]))
-    other = bench.server("agency", n=200)
+    other, answers = bench.register("agency", n=200)
+    assert not [message for message, _ in answers if isinstance(message, m.Dispatch)]
     if ends == "leaves":
         bench.tell(worker, m.Leave())
     elif ends == "dies":
         bench.perform(bench.core.undeliverable(worker, m.Heartbeat(), bench.now))
     assert bench.orders(other) == []
-    assert [details(answer)[0] for answer in bench.take(alice) if answer[0].id == 1] == ["permission_denied"]
+    assert told(bench, alice) == [(1, "permission_denied")]
