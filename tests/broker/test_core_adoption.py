@@ -46,9 +46,9 @@ def test_a_client_whose_key_is_gone_is_told_and_given_up() -> None:
 
 def test_a_worker_whose_key_is_gone_is_lost_with_what_it_holds() -> None:
     bench = KeyedBench()
-    first, second = bench.server("work", n=100, slots=2), bench.server("work", n=200, slots=2)
+    first, second = bench.server("work", n=100, slots=3), bench.server("work", n=200, slots=3)
     bob = bench.caller("bob")
-    for number, command in enumerate(["echo", "safe", "echo", "safe"]):
+    for number, command in enumerate(["echo", "echo", "safe", "safe"]):
         assert bench.call(bob, number, command) == []
     found = adopt(bench, BOB)
     assert found["workers"] == 2

@@ -25,8 +25,9 @@ from maitred.protocol import messages as m
 NAMES = ("ann", "ben", "cy", "dot")
 POOLS = ("general", "neural")
 COMMANDS = ("echo", "safe")
-CALLS = [(), (("general", "*"),), (("*", "s*"),), (("neural", "echo"), ("general", "safe")), (("*", "*"),)]
-SERVES = [(), ("general",), ("n*",), ("*",)]
+ALL = (("*", "*"),)
+CALLS = [ALL, ALL, (("general", "*"),), (("*", "s*"),), (("neural", "echo"), ("general", "safe")), ()]
+SERVES = [("*",), ("*",), ("general",), ("n*",), ()]
 
 rights = st.builds(
     keyed,
@@ -36,11 +37,11 @@ rights = st.builds(
     supervise=st.booleans(),
     operate=st.booleans(),
     read=st.booleans(),
-    max_in_flight=st.sampled_from([None, None, 1, 3]),
+    max_in_flight=st.sampled_from([None, 2, 3]),
     rate_per_s=st.sampled_from([None, None, 0.5, 3.0]),
     max_queued_bytes=st.sampled_from([None, None, 20]),
 )
-policies = st.lists(rights, max_size=4, unique_by=lambda one: one.name)
+policies = st.lists(rights, min_size=2, max_size=4, unique_by=lambda one: one.name)
 
 
 class ClientModel:
