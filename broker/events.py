@@ -31,6 +31,8 @@ WARNINGS = frozenset(
 FLOODS = frozenset(
     {
         "auth.refused",
+        "auth.denied",
+        "operator.refused",
         "protocol.error",
         "protocol.refused",
         "pool.saturated",
