@@ -90,7 +90,7 @@ class Serving:
         """
         self._shell = self._make_shell()
         self._doors = Doors(
-            self._may_enter,
+            self._shell.core.may_enter,
             self._events,
             keyed=self._ports.keyed,
             insecure=self._settings.insecure,
@@ -137,10 +137,6 @@ class Serving:
             majordomo=sockets.get(Side.MAJORDOMO),
             on_reload=self._reload,
         )
-
-    def _may_enter(self, user: str, side: Side) -> bool:
-        # What a key may do at which side is the core's to say.
-        return self._shell.core.state.policy.find(user) is not None
 
     async def _try_doors(self) -> str | None:
         key = self._keyring.key
