@@ -23,6 +23,9 @@ from maitred.broker.core.effects import Drained, Effect, Peer, Reload, Side
 from maitred.broker.core.endings import Endings
 from maitred.broker.core.fleet import Fleet
 from maitred.broker.core.health import Health
+from maitred.broker.core.majordomo import Majordomo
+from maitred.broker.core.majordomo_clients import MajordomoClients
+from maitred.broker.core.majordomo_workers import MajordomoWorkers
 from maitred.broker.core.model import Client, Worker
 from maitred.broker.core.operations import Operations
 from maitred.broker.core.owners import Owners
@@ -39,6 +42,7 @@ from maitred.broker.core.workers import Workers
 from maitred.protocol import frames, messages
 from maitred.protocol.body import encode_body
 from maitred.protocol.errors import Code, ProtocolError
+from maitred.protocol.majordomo import HEAD_BYTES
 
 LATE_INTERVALS = 2.0
 """A tick later than so many heartbeat intervals means that the broker itself stood still (a suspended machine)."""
@@ -65,6 +69,11 @@ class BrokerCore:
         self._clients = Clients(
             self.state, admission, self._requests, self._endings, self._sessions, self._workers, operations
         )
+        self._majordomo = Majordomo(
+            self.state,
+            MajordomoClients(self.state, self._clients, self._requests, self._dispatcher),
+            MajordomoWorkers(self.state, self._workers, self._requests, self._dispatcher, self._health),
+        )
         self._sweep_at = now + settings.heartbeat_interval_s
         self._drain_by: float | None = None
         self._drained = False
@@ -75,6 +84,12 @@ class BrokerCore:
         `user` says whose connection it is (see `policy`); it counts with the first message, and whenever a peer introduces
         itself.
         """
+        head = message_frames[0] if message_frames else b""
+        if (len(head) in HEAD_BYTES or self.state.majordomo or peer.side is Side.MAJORDOMO) and self._majordomo.takes(
+            peer, message_frames
+        ):
+            self._majordomo.receive(peer, message_frames, now, user)
+            return self._effects(now)
         try:
             if peer.side is Side.CLIENTS:
                 message, body = frames.from_client.decode(message_frames)
@@ -97,6 +112,8 @@ class BrokerCore:
             self._sessions.expire(session, now)
         for retirement in self.state.retirements.due(now):
             self._retiring.expire(retirement)
+        if self.state.majordomo:
+            self._majordomo.tick(now)
         if now >= self._sweep_at:
             self._sweep(now)
         if self._drain_by is not None and now >= self._drain_by:
@@ -125,6 +142,8 @@ class BrokerCore:
             wake = min(wake, state.look_at)
         if state.retiring:
             wake = min(wake, state.retirements.soonest)
+        if state.majordomo:
+            wake = min(wake, self._majordomo.next_deadline())
         return wake if self._drain_by is None else min(wake, self._drain_by)
 
     def undeliverable(self, peer: Peer, message: messages.Message, now: float) -> list[Effect]:
@@ -157,7 +176,13 @@ class BrokerCore:
                 self._agents.lose(agent)
             case None:
                 pass
+        if peer in self.state.majordomo:
+            self._majordomo.hung_up(peer, now)
         return self._effects(now)
+
+    def speaks_majordomo(self, peer: Peer) -> bool:
+        """Whether a connection is known as one that speaks Majordomo's protocol: its end is worth knowing."""
+        return peer in self.state.majordomo
 
     def may_bundle(self, peer: Peer) -> bool:
         """Whether a peer may be sent several messages in one."""
@@ -165,10 +190,15 @@ class BrokerCore:
         return isinstance(party, Client | Worker) and party.bundles
 
     def hung_up(self, peer: Peer, now: float) -> list[Effect]:
-        """A client's connection has ended. Workers and agents are told of by agents, or by silence."""
+        """A client's connection has ended. Workers and agents are told of by agents, or by silence.
+
+        The end of one that speaks Majordomo's protocol is its death, whichever it is.
+        """
         party = self.state.parties.get(peer)
         if isinstance(party, Client):
             self._clients.lose(party, "its connection has ended", now)
+        if peer in self.state.majordomo:
+            self._majordomo.hung_up(peer, now)
         return self._effects(now)
 
     def drain(self, now: float) -> list[Effect]:
@@ -296,6 +326,8 @@ class BrokerCore:
             self._agents.forgive(now)
             self._clients.forgive(now)
             self._health.forgive(now)
+            self._majordomo.forgive(now)
+        self._majordomo.sweep(now)
         self._agents.sweep(now)
         self._workers.sweep(now)
         self._retiring.sweep()
@@ -310,6 +342,17 @@ class BrokerCore:
 
     def _effects(self, now: float) -> list[Effect]:
         state = self.state
+        said = self._settle(now)
+        if not state.majordomo:
+            return said
+        done: list[Effect] = []
+        while said:  # to put something into other words may end a request, and free its worker for the next one
+            done += self._majordomo.translate(said, now)
+            said = self._settle(now)
+        return done
+
+    def _settle(self, now: float) -> list[Effect]:
+        state = self.state
         if state.freed:
             self._owners.advance(now)
         if state.retiring:
@@ -323,3 +366,4 @@ class BrokerCore:
     def check(self) -> None:
         """Recompute everything that is derived. Called by tests after each step; raises AssertionError."""
         check(self.state)
+        self._majordomo.check()
