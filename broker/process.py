@@ -78,6 +78,7 @@ def run(settings: BrokerSettings, on_ready: Callable[[Bound], object] = lambda _
         try:
             clients = router(context, zap_domain="clients", **limits)
             workers = router(context, zap_domain="workers", **limits)
+            majordomo = router(context, zap_domain="majordomo", **limits) if settings.majordomo else None
             listener = _listen(settings.http)
             if listener is not None:
                 stack.enter_context(listener)
@@ -86,12 +87,13 @@ def run(settings: BrokerSettings, on_ready: Callable[[Bound], object] = lambda _
                 [bind(workers, claimed.workers_ipc, holds_lock=True), bind(workers, settings.workers)],
                 os.getpid(),
                 _address(listener),
+                majordomo="" if majordomo is None else bind(majordomo, settings.majordomo),
             )
             version = metadata.version("maitred")
             claimed.publish(Connection(os.getpid(), bound.clients, bound.workers, time.time(), version))
             host = Host(settings.busy_poll_s)
             tell = lambda: on_ready(bound)  # noqa: E731
-            return host.run(_serve, host, settings, clients, workers, listener, logger, tell, directory)
+            return host.run(_serve, host, settings, clients, workers, majordomo, listener, logger, tell, directory)
         finally:
             context.destroy()
 
@@ -117,6 +119,7 @@ async def _serve(
     settings: BrokerSettings,
     clients: zmq.Socket[bytes],
     workers: zmq.Socket[bytes],
+    majordomo: zmq.Socket[bytes] | None,
     listener: socket.socket | None,
     logger: Logger,
     on_ready: Callable[[], object],
@@ -126,7 +129,7 @@ async def _serve(
     make_pump = functools.partial(host.pump, batch=settings.receive_batch)
     ahead_s = time.monotonic() - trio.current_time()  # both are the same clock, from another beginning
     core = settings.core(f"maitred {metadata.version('maitred')}", clock.name(), ahead_s)
-    shell = Shell(core, clients, workers, events, make_pump)
+    shell = Shell(core, clients, workers, events, make_pump, majordomo)
     forced = False
 
     async def obey(task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
