@@ -46,7 +46,9 @@ class Majordomo:
             self._from_worker(peer, message, now, user)
 
     def _from_client(self, peer: Peer, message: wire.Call, now: float, user: str) -> None:
-        if peer.side is Side.WORKERS or peer in self._workers.hands:
+        if (hand := self._workers.hands.get(peer)) is not None:
+            self._workers.part_with(peer, hand.form, "a client's command from a worker", now)
+        elif peer.side is Side.WORKERS:
             text = "a request of Majordomo's protocol belongs to the clients' endpoint, or to that of broker.majordomo"
             self._state.note("protocol.error", side=peer.side.name.lower(), reason=text)
             self._clients.refuse(peer, message.form, message.service, Code.PROTOCOL_ERROR, text)

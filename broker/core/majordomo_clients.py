@@ -214,7 +214,7 @@ class MajordomoClients:
     def _pass_on(self, caller: Caller, message: messages.Part, body: Sequence[Any]) -> None:
         """Pass a part on. A later attempt begins again, and what was delivered of an earlier one is not said twice."""
         asked = caller.asked.get(message.id)
-        if asked is None or caller.client is None:
+        if asked is None or caller.client is None or asked.form.version == 1:  # which asked for none
             return
         if message.number >= asked.delivered and asked.unfit is None:
             try:

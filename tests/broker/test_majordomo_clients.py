@@ -152,6 +152,18 @@ def test_parts_that_were_delivered_are_not_said_again_by_another_attempt() -> No
     assert [frames[-1] for frames in bench.got(client)] == [msgpack.packb("a"), msgpack.packb("b")]
 
 
+def test_parts_that_nobody_asked_for_are_no_answer() -> None:
+    bench = MajordomoBench(PACKED)
+    ours = our_worker(bench)
+    client = bench.peer(Side.CLIENTS)
+    bench.put(client, *call(1, b"echo", b"run"))
+    given, _ = order(bench, ours)
+    bench.tell(ours, m.WorkerPart(given.client, given.id, given.attempt, 0), b"\x01")
+    assert bench.got(client) == []
+    end(bench, ours, given, b"\x02")
+    assert bench.got(client) == [answer(1, b"echo", b"\x02")]
+
+
 def test_a_part_that_is_no_frames_fails_the_request_at_its_end() -> None:
     bench = MajordomoBench(RAW)
     ours = our_worker(bench)

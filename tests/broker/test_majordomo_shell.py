@@ -31,10 +31,11 @@ class Running:
             endpoints.bind(side, "tcp://127.0.0.1:0" if where == "tcp" else f"ipc://{where}/{number}")
             for number, side in enumerate(sides)
         )
-        self.notes: list[Note] = []
+        self.seen: dict[str, Note] = {}
+        self.came = trio.Event()
         clients, workers, majordomo = sides
         core = settings(pools=[RAW], **changes)
-        self.shell = Shell(core, clients, workers, self.notes.append, majordomo=majordomo)
+        self.shell = Shell(core, clients, workers, self._note, majordomo=majordomo)
 
     def connect(self, endpoint: str, kind: int = zmq.DEALER) -> Raw:
         socket = self.context.socket(kind)
@@ -44,9 +45,14 @@ class Running:
 
     async def noted(self, event: str) -> Note:
         with trio.fail_after(PATIENCE_S):
-            while not (found := [note for note in self.notes if note.event == event]):
-                await trio.sleep(0.001)
-        return found[0]
+            while event not in self.seen:
+                await self.came.wait()
+        return self.seen[event]
+
+    def _note(self, note: Note) -> None:
+        self.seen[note.event] = note
+        self.came.set()
+        self.came = trio.Event()
 
 
 class Raw:

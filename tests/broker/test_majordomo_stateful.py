@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from broker_peers import id128
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -24,7 +25,9 @@ PIECES = st.sampled_from(
     [b"", b"MDPC01", b"MDPC02", b"MDPW01", b"MDPW02", b"echo", b"mmi.service", *(bytes([n]) for n in range(1, 7))]
 )
 FRAMES = st.lists(PIECES | st.binary(max_size=20), max_size=9)
-FRAME = st.sampled_from([b"", b"run", b"\x80", b"\xff", b"L"]).map(lambda frame: frame * 40_000 if frame == b"L" else frame)
+FRAME = st.sampled_from([b"", b"run", b"\x80", b"\xff", b"L"]).map(
+    lambda frame: frame * 40_000 if frame == b"L" else frame
+)
 BODIES = st.lists(FRAME, max_size=3)
 VALUES = st.sampled_from([b"bytes", [b"a", b"b"], [], "text", 1, None])
 
@@ -185,5 +188,5 @@ class MajordomoMachine(RuleBasedStateMachine):
         assert sorted(self.answered) == list(range(1, self.number + 1))
 
 
-TestMajordomo = MajordomoMachine.TestCase
+TestMajordomo = pytest.mark.slow(MajordomoMachine.TestCase)
 TestMajordomo.settings = hypothesis_settings(max_examples=60, stateful_step_count=40, deadline=None)

@@ -116,6 +116,12 @@ def test_a_worker_on_the_clients_port_is_refused_and_so_is_ready_from_a_client(v
     assert bench.put(both, *worker(version, b"\x01", b"echo")) == [disconnect(version)]
 
 
+def test_a_worker_that_asks_is_no_worker_any_more() -> None:
+    bench = MajordomoBench()
+    peer = bench.old_worker(2, Side.MAJORDOMO)
+    assert bench.put(peer, *call(1, b"echo", b"x")) == [disconnect(2)]
+
+
 def test_messages_of_ours_from_such_a_worker_end_its_connection() -> None:
     bench = MajordomoBench()
     peer = bench.old_worker()
@@ -235,6 +241,17 @@ def test_a_worker_that_outlives_the_pools_time_out_is_lost() -> None:
     assert next(bench.events("worker.died")).fields["cause"] == "timeout"
 
 
+def test_a_request_may_take_longer_than_the_pools_time_out_where_its_client_says_so() -> None:
+    bench = MajordomoBench(client_silence_s=100.0)
+    peer, client = bench.old_worker(), bench.client()
+    bench.ask(client, 1, "run", *encode_body({"body": b"x"}), timeout=60.0)
+    address, _ = bench.order(peer)
+    bench.advance(50.0)
+    bench.poke(peer, *reply(1, address, [b"y"]))
+    ((message, body),) = bench.take(client)
+    assert (message.id, decode_body(body)) == (1, b"y")
+
+
 # --- heartbeats, and ends of connections ---
 
 
@@ -347,6 +364,18 @@ def test_one_that_is_to_go_gets_disconnect_once_it_is_idle() -> None:
     assert bench.put(busy, *reply(1, address, [b"y"])) == [disconnect(1)]
     assert bench.got(client) == [answer(1, b"echo", b"y")]
     assert bench.core.table("workers", bench.now) == []
+
+
+def test_one_whose_time_to_go_is_over_may_still_answer_and_gets_disconnect_then() -> None:
+    bench = MajordomoBench(PoolSettings(ECHO, timeout_s=60.0, drain_timeout_s=2.0))
+    peer = bench.old_worker()
+    client = ask(bench, b"x")
+    address, _ = bench.order(peer)
+    operate(bench, "recycle", bench.row("workers")["id"])
+    bench.advance(10.0)
+    assert disconnect(1) not in bench.got(peer)
+    assert bench.put(peer, *reply(1, address, [b"y"])) == [disconnect(1)]
+    assert bench.got(client) == [answer(1, b"echo", b"y")]
 
 
 def test_a_check_of_its_health_is_answered_for_it() -> None:
