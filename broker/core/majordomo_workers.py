@@ -18,8 +18,9 @@ from maitred.broker.core.effects import Forward, Peer, Send
 from maitred.broker.core.health import Health
 from maitred.broker.core.majordomo_bodies import EMPTY_MAP, Opaque, Unfit, request_of, result_of
 from maitred.broker.core.majordomo_clients import drawn
+from maitred.broker.core.majordomo_hand import Given, Hand
 from maitred.broker.core.majordomo_unfit import fail_unfit
-from maitred.broker.core.model import Key, Request, Worker
+from maitred.broker.core.model import Request, Worker
 from maitred.broker.core.requests import Requests
 from maitred.broker.core.state import State
 from maitred.broker.core.workers import Workers
@@ -29,37 +30,6 @@ from maitred.protocol.errors import Code
 
 ENVELOPE_FRAMES = 5
 """Of an answer to a client, at most: the empty frame, role and version, number, service; and one for our own header."""
-
-
-class Given:
-    """The request that such a worker has."""
-
-    __slots__ = ("address", "attempt", "failed", "gathered", "key", "parts", "since", "size", "streams")
-
-    def __init__(self, address: bytes, key: Key, attempt: int, streams: bool, now: float) -> None:
-        self.address = address
-        self.key = key
-        self.attempt = attempt
-        self.streams = streams  # whether its client takes parts
-        self.since = now
-        self.parts = 0
-        self.gathered: list[Any] = []  # frames of parts for a client that takes none: they go before those of the end
-        self.size = 0
-        self.failed = ""
-
-
-class Hand:
-    """One such worker. `worker` is None until it has been registered."""
-
-    __slots__ = ("form", "given", "heard_at", "leaving", "peer", "worker")
-
-    def __init__(self, peer: Peer, form: wire.Form, now: float) -> None:
-        self.peer = peer
-        self.form = form
-        self.worker: Worker | None = None
-        self.given: Given | None = None
-        self.heard_at = now
-        self.leaving = False  # it gets DISCONNECT once it holds nothing
 
 
 class MajordomoWorkers:

@@ -42,7 +42,6 @@ from maitred.broker.core.workers import Workers
 from maitred.protocol import frames, messages
 from maitred.protocol.body import encode_body
 from maitred.protocol.errors import Code, ProtocolError
-from maitred.protocol.majordomo import HEAD_BYTES
 
 LATE_INTERVALS = 2.0
 """A tick later than so many heartbeat intervals means that the broker itself stood still (a suspended machine)."""
@@ -77,6 +76,7 @@ class BrokerCore:
         self._sweep_at = now + settings.heartbeat_interval_s
         self._drain_by: float | None = None
         self._drained = False
+        self._rewording = False
 
     def receive(self, peer: Peer, message_frames: Sequence[Any], now: float, user: str = "") -> list[Effect]:
         """Act on one message. Broken ones are counted and answered with `protocol_error`.
@@ -84,10 +84,7 @@ class BrokerCore:
         `user` says whose connection it is (see `policy`); it counts with the first message, and whenever a peer introduces
         itself.
         """
-        head = message_frames[0] if message_frames else b""
-        if (len(head) in HEAD_BYTES or self.state.majordomo or peer.side is Side.MAJORDOMO) and self._majordomo.takes(
-            peer, message_frames
-        ):
+        if self.state.majordomo and peer in self.state.majordomo:
             self._majordomo.receive(peer, message_frames, now, user)
             return self._effects(now)
         try:
@@ -98,8 +95,11 @@ class BrokerCore:
                 order, body = frames.from_worker.decode(message_frames)
                 self._from_worker(peer, order, body, now)
         except ProtocolError as error:
-            self.state.note("protocol.error", side=peer.side.name.lower(), reason=error.message)
-            self.state.refuse(peer, -1, Code.PROTOCOL_ERROR, error.message[:1024])
+            if self._majordomo.takes(peer, message_frames):  # not sooner: what is ours pays nothing for it
+                self._majordomo.receive(peer, message_frames, now, user)
+            else:
+                self.state.note("protocol.error", side=peer.side.name.lower(), reason=error.message)
+                self.state.refuse(peer, -1, Code.PROTOCOL_ERROR, error.message[:1024])
         return self._effects(now)
 
     def tick(self, now: float) -> list[Effect]:
@@ -241,6 +241,8 @@ class BrokerCore:
             self._workers.heard(party, now)
             self._requests.finish(party, message, body, now)
             return
+        if peer.side is Side.MAJORDOMO:
+            raise ProtocolError("a message of ours")
         match message:
             case messages.Register():
                 self._workers.register(peer, message, now)
@@ -342,17 +344,6 @@ class BrokerCore:
 
     def _effects(self, now: float) -> list[Effect]:
         state = self.state
-        said = self._settle(now)
-        if not state.majordomo:
-            return said
-        done: list[Effect] = []
-        while said:  # to put something into other words may end a request, and free its worker for the next one
-            done += self._majordomo.translate(said, now)
-            said = self._settle(now)
-        return done
-
-    def _settle(self, now: float) -> list[Effect]:
-        state = self.state
         if state.freed:
             self._owners.advance(now)
         if state.retiring:
@@ -361,7 +352,17 @@ class BrokerCore:
             self._drained = True
             state.out.append(Drained())
         out, state.out = state.out, []
-        return out
+        return self._reworded(out, now) if state.majordomo and not self._rewording else out
+
+    def _reworded(self, out: list[Effect], now: float) -> list[Effect]:
+        """What is said to peers of Majordomo's protocol, in their words."""
+        done: list[Effect] = []
+        self._rewording = True
+        while out:  # to put something into other words may end a request, and free its worker for the next one
+            done += self._majordomo.translate(out, now)
+            out = self._effects(now)
+        self._rewording = False
+        return done
 
     def check(self) -> None:
         """Recompute everything that is derived. Called by tests after each step; raises AssertionError."""
