@@ -40,7 +40,13 @@ REMEMBERED_INPUTS = 1000
 INTRODUCTIONS = frozenset(bytes([number]) for number in (10, 30, 31, 50))
 """Numbers of HELLO, REGISTER, ATTACH and AGENT: what stands in a header behind the magic and the mark of the array."""
 
+LOOKED_AT = INTRODUCTIONS | {b"", b"0"}
+"""These, and what stands there in the first frame of Majordomo's protocol: nothing, or the fifth byte of "MDPC01"."""
+
 HELLO = b"\x0a"
+
+REMEMBERED_BYTES = 64
+"""Of each of the first frames of a message of Majordomo's protocol, in what is kept for a post-mortem."""
 
 GATHER_S = 200e-6
 """What there is to say waits so long for more, and for the message in hand to be worked on, while messages keep coming: the
@@ -78,14 +84,15 @@ class Shell:
         self.draining = False
         self.drained = trio.Event()
         self.inputs: deque[tuple[float, Peer, bytes]] = deque(maxlen=REMEMBERED_INPUTS)
+        sockets = [clients, workers] if majordomo is None else [clients, workers, majordomo]
         self._pump = make_pump(
-            [clients, workers] if majordomo is None else [clients, workers, majordomo],
+            sockets,
             self._receive,
             on_overlong=self._receive_overlong,
             on_portion=self._end_portion,
             max_frames=limits.MAX_FRAMES + 1,  # the ROUTER puts the peer's name in front
         )
-        self._hangups: Hangups[Peer] = Hangups(clients, self._hung_up)
+        self._hangups: list[Hangups[Peer]] = [Hangups(socket, self._hung_up) for socket in sockets]
         self._gathered: dict[Peer, list[Send | Forward]] = {}
         self._in_portion = False
         self._gathers_since = 0.0
@@ -103,11 +110,13 @@ class Shell:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._tick_for_ever)
-                nursery.start_soon(self._hangups.run)
+                for hangups in self._hangups:
+                    nursery.start_soon(hangups.run)
                 await nursery.start(self._pump.run)
                 task_status.started()
         finally:
-            self._hangups.close()
+            for hangups in self._hangups:
+                hangups.close()
             self._pump.close()
 
     def drain(self) -> None:
@@ -175,14 +184,17 @@ class Shell:
     def _receive_one(self, peer: Peer, message: list[Any], now: float) -> None:
         head = message[0] if message else b""
         kind = head[4:5] if type(head) is bytes else b""
-        if kind not in INTRODUCTIONS:  # nearly always
+        if kind not in LOOKED_AT:  # nearly always
             self.inputs.append((now, peer, head if type(head) is bytes else _beginning(head)))
             self._take(self.core.receive(peer, message, now))
             return
-        self.inputs.append((now, peer, head[:5]))  # what follows may be a secret
+        # of an introduction, what follows may be a secret; of Majordomo's, the first frame says next to nothing
+        beginning = head[:5] if kind in INTRODUCTIONS else b" ".join(_beginning(frame) for frame in message[:3])
+        self.inputs.append((now, peer, beginning))
+        known = self.core.speaks_majordomo(peer)
         self._take(self.core.receive(peer, message, now, self._pump.user(peer.side)))
-        if not peer.side and kind == HELLO:
-            self._hangups.note(self._pump.descriptor(peer.side), peer)
+        if (not peer.side and kind == HELLO) or (not known and self.core.speaks_majordomo(peer)):
+            self._hangups[peer.side].note(self._pump.descriptor(peer.side), peer)
 
     def _end_portion(self) -> None:
         self._in_portion = False
@@ -265,4 +277,4 @@ def _frames_of(send: Send | Forward) -> wire.Frames:
 
 def _beginning(frame: Any) -> bytes:
     """What is remembered of a frame too long for a header: enough to tell; the frame is not kept from being freed."""
-    return bytes(frame.buffer[: limits.MAX_HEADER_BYTES + 1])
+    return frame[:REMEMBERED_BYTES] if type(frame) is bytes else bytes(frame.buffer[: limits.MAX_HEADER_BYTES + 1])

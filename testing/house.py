@@ -72,6 +72,7 @@ class House:
         client: connected, closed at the end.
         clients, workers: endpoints, for further clients and workers of this host; `clients_tcp`, `workers_tcp`: the same
             over TCP.
+        majordomo: where peers of Majordomo's protocol connect, if there is such a port; "" where not.
         broker: the broker's process.
         agents: each pool's agent, by the pool's name.
     """
@@ -93,6 +94,7 @@ class House:
         )
         self.clients, self.workers = bound.clients[0], bound.workers[0]
         self.clients_tcp, self.workers_tcp = bound.clients[-1], bound.workers[-1]
+        self.majordomo = bound.majordomo
         self.client = Client(self.clients)
         self.agents = {name: start_agent(self._agent(name, pool)) for name, pool in pools.items() if pool.size}
         self._wanted = {name: pool.size for name, pool in pools.items()}

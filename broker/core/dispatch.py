@@ -105,6 +105,8 @@ class Dispatcher:
             if not worker.may_take(expected_s) and (worker := ready.taking(expected_s)) is None:
                 return
             info = pool.commands.get(request.command) if request.in_batches and not request.suspected else None
+            if info is not None and worker.peer in self._state.majordomo:
+                info = None
             if info is not None:
                 if self._waits_for_more(pool, info, now):
                     return

@@ -57,7 +57,10 @@ class Owners:
     def house(self, pool: Pool, now: float) -> None:
         """Find owners for the sessions that have none: the worker that owns fewest, then is least loaded."""
         while pool.homeless and not pool.paused:
-            candidates = [w for w in pool.workers.values() if not (w.draining or w.suspect or w.stuck)]
+            foreign = self._state.majordomo
+            candidates = [
+                w for w in pool.workers.values() if not (w.draining or w.suspect or w.stuck or w.peer in foreign)
+            ]
             if not candidates:
                 return
             owner = min(candidates, key=lambda worker: (len(worker.sessions), worker.load))

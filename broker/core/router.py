@@ -25,6 +25,9 @@ from maitred.broker.core.endings import Endings
 from maitred.broker.core.fleet import Fleet
 from maitred.broker.core.health import Health
 from maitred.broker.core.introductions import Introductions
+from maitred.broker.core.majordomo import Majordomo
+from maitred.broker.core.majordomo_clients import MajordomoClients
+from maitred.broker.core.majordomo_workers import MajordomoWorkers
 from maitred.broker.core.model import Client, Worker
 from maitred.broker.core.operations import Operations
 from maitred.broker.core.owners import Owners
@@ -78,9 +81,15 @@ class BrokerCore:
             operations,
         )
         self._adoption = Adoption(self.state, self._clients, self._workers, self._agents, self._sessions, self._endings)
+        self._majordomo = Majordomo(
+            self.state,
+            MajordomoClients(self.state, self._clients, self._requests, self._dispatcher),
+            MajordomoWorkers(self.state, self._workers, self._requests, self._dispatcher, self._health),
+        )
         self._sweep_at = now + settings.heartbeat_interval_s
         self._drain_by: float | None = None
         self._drained = False
+        self._rewording = False
 
     def receive(self, peer: Peer, message_frames: Sequence[Any], now: float, user: str = "") -> list[Effect]:
         """Act on one message. Broken ones are counted and answered with `protocol_error`.
@@ -88,6 +97,9 @@ class BrokerCore:
         `user` says whose connection it is (see `policy`); it counts with the first message, and whenever a peer introduces
         itself.
         """
+        if self.state.majordomo and peer in self.state.majordomo:
+            self._majordomo.receive(peer, message_frames, now, user)
+            return self._effects(now)
         try:
             if peer.side is Side.CLIENTS:
                 message, body = frames.from_client.decode(message_frames)
@@ -96,8 +108,11 @@ class BrokerCore:
                 order, body = frames.from_worker.decode(message_frames)
                 self._from_worker(peer, order, body, now, user)
         except ProtocolError as error:
-            self.state.note("protocol.error", side=peer.side.name.lower(), reason=error.message)
-            self.state.refuse(peer, -1, Code.PROTOCOL_ERROR, error.message[:1024])
+            if self._majordomo.takes(peer, message_frames):  # not sooner: what is ours pays nothing for it
+                self._majordomo.receive(peer, message_frames, now, user)
+            else:
+                self.state.note("protocol.error", side=peer.side.name.lower(), reason=error.message)
+                self.state.refuse(peer, -1, Code.PROTOCOL_ERROR, error.message[:1024])
         return self._effects(now)
 
     def tick(self, now: float) -> list[Effect]:
@@ -110,6 +125,8 @@ class BrokerCore:
             self._sessions.expire(session, now)
         for retirement in self.state.retirements.due(now):
             self._retiring.expire(retirement)
+        if self.state.majordomo:
+            self._majordomo.tick(now)
         if now >= self._sweep_at:
             self._sweep(now)
         if self._drain_by is not None and now >= self._drain_by:
@@ -138,6 +155,8 @@ class BrokerCore:
             wake = min(wake, state.look_at)
         if state.retiring:
             wake = min(wake, state.retirements.soonest)
+        if state.majordomo:
+            wake = min(wake, self._majordomo.next_deadline())
         return wake if self._drain_by is None else min(wake, self._drain_by)
 
     def undeliverable(self, peer: Peer, message: messages.Message, now: float) -> list[Effect]:
@@ -174,7 +193,13 @@ class BrokerCore:
                 self._agents.lose(agent)
             case None:
                 pass
+        if peer in self.state.majordomo:
+            self._majordomo.hung_up(peer, now)
         return self._effects(now)
+
+    def speaks_majordomo(self, peer: Peer) -> bool:
+        """Whether a connection is known as one that speaks Majordomo's protocol: its end is worth knowing."""
+        return peer in self.state.majordomo
 
     def may_bundle(self, peer: Peer) -> bool:
         """Whether a peer may be sent several messages in one."""
@@ -182,10 +207,15 @@ class BrokerCore:
         return isinstance(party, Client | Worker) and party.bundles
 
     def hung_up(self, peer: Peer, now: float) -> list[Effect]:
-        """A client's connection has ended. Workers and agents are told of by agents, or by silence."""
+        """A client's connection has ended. Workers and agents are told of by agents, or by silence.
+
+        The end of one that speaks Majordomo's protocol is its death, whichever it is.
+        """
         party = self.state.parties.get(peer)
         if isinstance(party, Client):
             self._clients.lose(party, "its connection has ended", now)
+        if peer in self.state.majordomo:
+            self._majordomo.hung_up(peer, now)
         return self._effects(now)
 
     def drain(self, now: float) -> list[Effect]:
@@ -232,6 +262,8 @@ class BrokerCore:
             self._workers.heard(party, now)
             self._requests.finish(party, message, body, now)
             return
+        if peer.side is Side.MAJORDOMO:
+            raise ProtocolError("a message of ours")
         match message:
             case messages.Register():
                 self._workers.register(peer, message, now, user)
@@ -317,6 +349,8 @@ class BrokerCore:
             self._agents.forgive(now)
             self._clients.forgive(now)
             self._health.forgive(now)
+            self._majordomo.forgive(now)
+        self._majordomo.sweep(now)
         self._agents.sweep(now)
         self._workers.sweep(now)
         self._retiring.sweep()
@@ -339,8 +373,19 @@ class BrokerCore:
             self._drained = True
             state.out.append(Drained())
         out, state.out = state.out, []
-        return out
+        return self._reworded(out, now) if state.majordomo and not self._rewording else out
+
+    def _reworded(self, out: list[Effect], now: float) -> list[Effect]:
+        """What is said to peers of Majordomo's protocol, in their words."""
+        done: list[Effect] = []
+        self._rewording = True
+        while out:  # to put something into other words may end a request, and free its worker for the next one
+            done += self._majordomo.translate(out, now)
+            out = self._effects(now)
+        self._rewording = False
+        return done
 
     def check(self) -> None:
         """Recompute everything that is derived. Called by tests after each step; raises AssertionError."""
         check(self.state)
+        self._majordomo.check()

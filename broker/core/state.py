@@ -57,6 +57,10 @@ class State:
         self.started_at = now
         self.pools = {name: Pool(pool, now) for name, pool in settings.pools.items()}
         self.parties: dict[Peer, Party] = {}
+        self.majordomo: dict[Peer, None] = {}
+        """Connections that speak Majordomo's protocol: their workers own no sessions, and are given no batches."""
+        self.met = 0
+        """Of these, in all."""
         self.clients = 0
         self.identities: dict[bytes, Identity] = {}
         self.workers: dict[bytes, Worker] = {}

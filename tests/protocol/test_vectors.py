@@ -20,6 +20,7 @@ import pytest
 from msgspec import structs
 
 from maitred.protocol import frames, messages
+from maitred.protocol import majordomo as wire
 from maitred.protocol.body import decode_body, encode_body
 from maitred.protocol.bundles import first_of, opened
 from maitred.protocol.errors import Code, DecodeError, MaitredError, ProtocolError, from_wire
@@ -239,7 +240,6 @@ ROLES = {
 
 def majordomo_of(vector: dict[str, Any]) -> Any:
     """The message as the code has it."""
-    wire = pytest.importorskip("maitred.protocol.majordomo")
     form = wire.Form(vector["version"], vector["delimiter"])
     body = [read_frame(frame) for frame in vector.get("body", ())]
     final = vector["command"] != "PARTIAL"
@@ -267,7 +267,6 @@ def majordomo_name(vector: dict[str, Any]) -> str:
 
 @pytest.mark.parametrize("vector", VECTORS["majordomo"], ids=majordomo_name)
 def test_a_majordomo_message_means_what_it_says_and_is_encoded_so(vector: dict[str, Any]) -> None:
-    wire = pytest.importorskip("maitred.protocol.majordomo")
     message = majordomo_of(vector)
     assert getattr(wire, ROLES[vector["role"]])(read_frames(vector)) == message
     assert [bytes(frame) for frame in wire.encode(message)] == read_frames(vector)
@@ -275,7 +274,6 @@ def test_a_majordomo_message_means_what_it_says_and_is_encoded_so(vector: dict[s
 
 @pytest.mark.parametrize("vector", VECTORS["invalid_majordomo"], ids=majordomo_name)
 def test_an_invalid_majordomo_message_is_refused(vector: dict[str, Any]) -> None:
-    wire = pytest.importorskip("maitred.protocol.majordomo")
     with pytest.raises(ProtocolError):
         getattr(wire, ROLES[vector["role"]])(read_frames(vector))
 
