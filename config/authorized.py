@@ -20,7 +20,7 @@ from typing import Any, Literal, cast
 import msgspec
 
 from maitred.config.hardware import Hardware
-from maitred.config.key_file import KEY_CHARS
+from maitred.config.key_file import KEY_CHARS, is_key
 from maitred.config.kinds import Bytes
 from maitred.config.problems import Problem, ValueRejected, nearest, shown
 from maitred.config.toml_text import dotted, inline, key
@@ -179,8 +179,8 @@ class _Reading:
         where = (*path, field)
         match field:
             case "public":
-                if not isinstance(value, str) or len(value) != KEY_CHARS:
-                    self._add(where, value, "", f"a public key: {KEY_CHARS} characters")
+                if not isinstance(value, str) or not is_key(value):
+                    self._add(where, value, "", f"a public key: {KEY_CHARS} characters of Z85")
             case "role":
                 if value not in ROLES:
                     near = nearest(value, list(ROLES)) if isinstance(value, str) else None

@@ -9,6 +9,7 @@ import random
 
 import zmq
 
+from maitred.config.key_file import KeyFile
 from maitred.protocol import limits
 from maitred.transport.endpoints import bind, connect
 
@@ -114,6 +115,7 @@ def dealer(
     linger_ms: int = DEALER_LINGER_MS,
     heartbeat_timeout_ms: int = HEARTBEAT_TIMEOUT_MS,
     zap_domain: str | None = None,
+    key: KeyFile | None = None,
 ) -> zmq.Socket[bytes]:
     """Make a DEALER, not yet connected.
 
@@ -124,6 +126,7 @@ def dealer(
         linger_ms: how long unsent messages may leave after closing.
         heartbeat_timeout_ms: silence after which the connection is cut and made anew.
         zap_domain: none by default: in a context with a ZAP handler it would be asked about the *broker*.
+        key: who this end is, and which broker it is for; None: it connects without a key.
     """
     socket = context.socket(zmq.DEALER)
     # Queue for completed connections only: otherwise requests pile up for a broker that is not there, and are sent
@@ -135,6 +138,10 @@ def dealer(
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, draw.randint(*RECONNECT_LIMIT_MS))
     if zap_domain:
         socket.setsockopt(zmq.ZAP_DOMAIN, zap_domain.encode())
+    if key is not None:
+        socket.setsockopt(zmq.CURVE_PUBLICKEY, key.public.encode())
+        socket.setsockopt(zmq.CURVE_SECRETKEY, key.secret.encode())
+        socket.setsockopt(zmq.CURVE_SERVERKEY, key.server.encode())
     _common(socket, hwm, max_frame_bytes, linger_ms, heartbeat_timeout_ms)
     return socket
 
