@@ -150,6 +150,7 @@ class Connections:
             )
         except BaseException:
             channel.close()
+            channel.busy = False  # nobody is in it: `close` need not leave the context to it
             raise
         self._local.channel = channel
         return channel

@@ -84,14 +84,18 @@ class Refusals:
         return self._monitor
 
     def look(self, now: float) -> bool:
-        """Read what there is to read, and try again where that is due (monotonic seconds); whether it touched the DEALER."""
+        """Read what there is to read, and try again where that is due (monotonic seconds).
+
+        Returns whether the DEALER was touched: who waits for its descriptor must look at it.
+        """
         while True:
             try:
                 message = self._inbox.receive()
             except zmq.Again:
                 break
             if isinstance(message, list) and isinstance(event := message[0], bytes) and len(event) == _EVENT.size:
-                self._note(*_EVENT.unpack(event), now)
+                number, value = _EVENT.unpack(event)
+                self._note(number, value, now)
         if now < self._retry_at:
             return False
         self._retry_at = math.inf
@@ -109,7 +113,9 @@ class Refusals:
         if self.refusal is not None:
             return again(self.refusal)
         if self.hung_up:
-            text = f"the broker at {self._endpoint} hung up {self.hung_up} times amid the handshake: {self._why_hung_up()}"
+            text = (
+                f"the broker at {self._endpoint} hung up {self.hung_up} times amid the handshake: {self._why_hung_up()}"
+            )
             return Unavailable(text, reason="hung_up", address=self._endpoint)
         text = f"no broker answered at {self._endpoint} within {patience_s:.2g} s"
         return Unavailable(text, reason="no_broker", address=self._endpoint)
@@ -140,6 +146,8 @@ class Refusals:
                 f"the broker at {self._endpoint} refused this key ({beginning(self._key.public)}): ask whoever runs it to "
                 "add it to its authorisation file, and to reload"
             )
+        elif self._endpoint.startswith("ipc://"):
+            text = f"the broker at {self._endpoint} lets in only the user that runs it"
         else:
             text = f"the broker at {self._endpoint} lets nobody in without a key: set MAITRED_KEY, or give key=…"
         return self._unauthenticated(text, "refused")
