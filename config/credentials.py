@@ -53,8 +53,8 @@ def find_key(endpoint: str, key_file: str | os.PathLike[str] | None = None) -> K
 def secret_of(endpoint: str) -> str:
     """The secret of the broker of this host that listens at an endpoint; "" where none does that this user runs.
 
-    The run directory is that of an `ipc://` endpoint itself, else this process's own. Of `tcp://` endpoints only those count
-    that the connection file has and only this host reaches.
+    The run directory is that of an `ipc://` endpoint itself, else this process's own. Of `tcp://` endpoints only those
+    count that the connection file has and only this host reaches.
     """
     if endpoint.startswith("ipc://"):
         found = read_connection(Path(endpoint.removeprefix("ipc://")).parent)

@@ -32,6 +32,9 @@ FIRST_RETRY_S = 1.0
 LONGEST_RETRY_S = 8.0
 """Until a refused DEALER tries again: twice as long each time. A reload lets people in at the latest after so long."""
 
+MANY_HANG_UPS = 3
+"""In a row: a broker that is killed amid a handshake hangs up once."""
+
 SHOWN_CHARS = 8
 """Of a public key: enough to find it in a file, and short enough to be read."""
 
@@ -113,12 +116,15 @@ class Refusals:
         if self.refusal is not None:
             return again(self.refusal)
         if self.hung_up:
-            text = (
-                f"the broker at {self._endpoint} hung up {self.hung_up} times amid the handshake: {self._why_hung_up()}"
-            )
+            text = f"the broker at {self._endpoint} hangs up amid the handshake: {self._why_hung_up()}"
             return Unavailable(text, reason="hung_up", address=self._endpoint)
         text = f"no broker answered at {self._endpoint} within {patience_s:.2g} s"
         return Unavailable(text, reason="no_broker", address=self._endpoint)
+
+    @property
+    def trouble(self) -> MaitredError | None:
+        """What keeps it out, where that is more than a moment's: for who goes on trying, and says so."""
+        return self.no_answer(0.0) if self.refusal is not None or self.hung_up >= MANY_HANG_UPS else None
 
     def close(self) -> None:
         """Stop watching; before the DEALER is closed, or after. Repeatable."""

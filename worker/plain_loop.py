@@ -14,7 +14,7 @@ import math
 import signal
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -69,10 +69,20 @@ class PlainLoop:
         connection: the protocol's half.
         requests: what to serve.
         control: begins to beat when the worker is registered.
+        look: called now and then while nothing comes, or can be sent.
+
+    Attributes:
+        welcomed: whether the broker has let this worker in.
+        stopping: whether SIGTERM came.
     """
 
     def __init__(
-        self, socket: zmq.Socket[bytes], connection: RequestsConnection, requests: Requests, control: Control
+        self,
+        socket: zmq.Socket[bytes],
+        connection: RequestsConnection,
+        requests: Requests,
+        control: Control,
+        look: Callable[[], object] = lambda: None,
     ) -> None:
         self._socket = socket
         self._wait_ms = -1
@@ -90,7 +100,9 @@ class PlainLoop:
         self._ended = 0.0
         self._bundles = False
         self._waiting = False
-        self._stopping = False
+        self._look_around = look
+        self.welcomed = False
+        self.stopping = False
         self._owing = False
 
     def run(self) -> None:
@@ -102,7 +114,7 @@ class PlainLoop:
         signal.signal(signal.SIGTERM, self._terminate)
         self._window.open()
         self._send(self._connection.register())
-        while not self._stopping:
+        while not self.stopping:
             if self._sessions.deferred:
                 self._keep_what_is_due()
             if self._backlog:
@@ -113,7 +125,7 @@ class PlainLoop:
                 self._let_go()
             elif (received := self._wait()) is not None:
                 self._obey(*received)
-            elif not self._stopping:  # a second without a word: the rest of a batch does not come
+            elif not self.stopping:  # a second without a word: the rest of a batch does not come
                 self._backlog.extend(map(self._requests.take_all, self._gathering.rest()))
                 self._sessions.idle()
         self._let_go()
@@ -122,7 +134,7 @@ class PlainLoop:
             self._send(self._connection.leave(), wait=False)
 
     def _terminate(self, _number: int, _frame: FrameType | None) -> None:
-        self._stopping = True
+        self.stopping = True
         if self._waiting:
             raise _Terminated
 
@@ -132,7 +144,7 @@ class PlainLoop:
             self._wait_no_longer_than(self._sessions.next_deadline())
         try:
             self._waiting = True
-            if self._stopping:
+            if self.stopping:
                 return None
             message = self._inbox.receive(wait=True)
         except _Terminated:  # what had just come was not begun: it goes to others when this worker leaves
@@ -142,6 +154,7 @@ class PlainLoop:
         finally:
             self._waiting = False
         if message is None:
+            self._look_around()
             self._send(self._connection.heartbeat(), wait=False)
         if message is None or isinstance(message, TooManyFrames):
             return None
@@ -182,6 +195,7 @@ class PlainLoop:
             case messages.WorkerGrant():
                 self._requests.running.grant((message.client, message.id), message.parts)
             case messages.Welcome():
+                self.welcomed = True
                 self._bundles = message.bundles
                 self._requests.welcomed(message)
                 self._requests.page.mark_ready()
@@ -349,5 +363,6 @@ class PlainLoop:
                 send_message(self._socket, message)
                 return True
             except WouldBlock:
-                if not wait or (not self._socket.poll(WAIT_FOR_BROKER_MS, zmq.POLLOUT) and self._stopping):
+                self._look_around()
+                if not wait or (not self._socket.poll(WAIT_FOR_BROKER_MS, zmq.POLLOUT) and self.stopping):
                     return False
