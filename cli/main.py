@@ -18,6 +18,7 @@ from maitred.cli import (
     call,
     configuration,
     doctor,
+    keys,
     look,
     operate,
     quarantine,
@@ -65,6 +66,10 @@ def _global_options(  # pyright: ignore[reportUnusedFunction]
         str | None,
         typer.Option("--endpoint", help="The broker to talk to. Default: $MAITRED_ENDPOINT, or a local one."),
     ] = None,
+    key: Annotated[
+        Path | None,
+        typer.Option("--key", metavar="FILE", help="The key to show at tcp:// endpoints. Default: $MAITRED_KEY."),
+    ] = None,
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], typer.Option("-l", "--log-level", help="Of the log, on stderr.")
     ] = "info",
@@ -75,7 +80,7 @@ def _global_options(  # pyright: ignore[reportUnusedFunction]
         bool | None, typer.Option("--version", help="Print versions and exit.", callback=_print_version, is_eager=True)
     ] = None,
 ) -> None:
-    context.obj = Options(config, tuple(override or ()), endpoint, log_level, log_format)
+    context.obj = Options(config, tuple(override or ()), endpoint, log_level, log_format, key)
 
 
 app.command()(serve.up)
@@ -94,6 +99,7 @@ app.command()(operate.drain)
 app.command()(operate.pause)
 app.command()(operate.resume)
 app.add_typer(configuration.app, name="config")
+app.add_typer(keys.app, name="keys")
 app.command()(doctor.doctor)
 app.command(context_settings=bench.SETTINGS)(bench.bench)
 

@@ -31,6 +31,7 @@ class Options:
     endpoint: str | None
     log_level: str
     log_format: str
+    key: Path | None = None
 
 
 def load_config(options: Options) -> Config:
@@ -65,9 +66,9 @@ def talking_to_broker(options: Options) -> Generator[Client]:
     ):  # as Ctrl-C does: the client leaves, and what it asked for is stopped
         signal.signal(number, _leave)
     try:
-        with Client(_endpoint(options)) as client:
+        with Client(_endpoint(options), key=options.key) as client:
             yield client
     except MaitredError as error:
         report(error)
-    except ValueError as error:  # a malformed endpoint
+    except ValueError as error:  # a malformed endpoint, or a key that cannot be used
         fail(str(error), Exit.USAGE)

@@ -88,9 +88,6 @@ class Connection(msgspec.Struct, frozen=True):
     version: str
     secret: str = ""
 
-    def __repr__(self) -> str:
-        return f"Connection(pid={self.pid}, clients={self.clients}, workers={self.workers}, secret=…)"
-
 
 class RunDir:
     """A run directory that this process holds the lock of. `claim` gives it."""
