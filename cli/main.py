@@ -27,7 +27,7 @@ from maitred.cli import (
     sessions,
     workers,
 )
-from maitred.cli.options import Options
+from maitred.cli.options import Key, Options
 
 __all__ = ["app", "broker_main", "main"]
 
@@ -66,10 +66,7 @@ def _global_options(  # pyright: ignore[reportUnusedFunction]
         str | None,
         typer.Option("--endpoint", help="The broker to talk to. Default: $MAITRED_ENDPOINT, or a local one."),
     ] = None,
-    key: Annotated[
-        Path | None,
-        typer.Option("--key", metavar="FILE", help="The key to show at tcp:// endpoints. Default: $MAITRED_KEY."),
-    ] = None,
+    key: Key = None,
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], typer.Option("-l", "--log-level", help="Of the log, on stderr.")
     ] = "info",

@@ -5,17 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from pathlib import Path
 from typing import Annotated
 
-import msgspec
 import typer
 
-from maitred.cli.options import Options, load_config
+from maitred.cli.options import Key, Options, key_for, load_config
 from maitred.cli.output import Exit, fail
 from maitred.client.endpoint import find_endpoint
 from maitred.config import Config, check_adapters
-from maitred.config.credentials import find_key
 from maitred.config.rundir import BrokerRunning, RunDirError, discover_endpoint, discover_workers_endpoint
 
 __all__ = ["broker", "pool", "up"]
@@ -73,10 +70,7 @@ def pool(
         str | None,
         typer.Option("--clients", metavar="ENDPOINT", help="Where context.call calls. Default: a local broker."),
     ] = None,
-    key: Annotated[
-        Path | None,
-        typer.Option("--key", metavar="FILE", help="The key to show at tcp:// endpoints. Default: $MAITRED_KEY."),
-    ] = None,
+    key: Key = None,
 ) -> None:
     """Start one pool's agent and its workers on this host, for a broker that runs already."""
     from maitred.cli import settings
@@ -94,13 +88,12 @@ def pool(
     try:
         for each in filter(None, (connect, clients)):
             find_endpoint(each)
-        key = key or options.key
-        find_key(endpoint, key)
     except ValueError as error:
         fail(str(error), Exit.USAGE)
     _refuse_bad_adapters(config, [name])
-    told = settings.of_agent(config, name, endpoint, clients or discover_endpoint(options.endpoint), parent=os.getpid())
-    told = msgspec.structs.replace(told, key_file=str(key.absolute()) if key else None)
+    key_file = key_for(endpoint, key or options.key)
+    calls = clients or discover_endpoint(options.endpoint)
+    told = settings.of_agent(config, name, endpoint, calls, parent=os.getpid(), key_file=key_file)
     print(f"maitred pool {name}: starts {told.size} workers, which register at {endpoint}", flush=True)
     raise typer.Exit(run_agent(told))
 

@@ -6,12 +6,15 @@ Neither binds nor connects here (`endpoints.py` does), so a caller may still set
 from __future__ import annotations
 
 import random
+from typing import TYPE_CHECKING
 
 import zmq
 
-from maitred.config.key_file import KeyFile
 from maitred.protocol import limits
 from maitred.transport.endpoints import bind, connect
+
+if TYPE_CHECKING:
+    from maitred.config.key_file import KeyFile
 
 __all__ = [
     "DEALER_LINGER_MS",
@@ -110,23 +113,23 @@ def router(
 def dealer(
     context: zmq.Context[zmq.Socket[bytes]],
     *,
+    key: KeyFile | None = None,
     hwm: int = DEFAULT_HWM,
     max_frame_bytes: int = DEALER_MAX_FRAME_BYTES,
     linger_ms: int = DEALER_LINGER_MS,
     heartbeat_timeout_ms: int = HEARTBEAT_TIMEOUT_MS,
     zap_domain: str | None = None,
-    key: KeyFile | None = None,
 ) -> zmq.Socket[bytes]:
     """Make a DEALER, not yet connected.
 
     Args:
         context: the process's context, made after any fork.
+        key: whose key to show, and the one that the broker must have; for `tcp://` only, as `ipc://` goes by the kernel.
         hwm: messages queued each way.
         max_frame_bytes: a broker that sends a larger frame is disconnected.
         linger_ms: how long unsent messages may leave after closing.
         heartbeat_timeout_ms: silence after which the connection is cut and made anew.
         zap_domain: none by default: in a context with a ZAP handler it would be asked about the *broker*.
-        key: who this end is, and which broker it is for; None: it connects without a key.
     """
     socket = context.socket(zmq.DEALER)
     # Queue for completed connections only: otherwise requests pile up for a broker that is not there, and are sent
@@ -139,9 +142,9 @@ def dealer(
     if zap_domain:
         socket.setsockopt(zmq.ZAP_DOMAIN, zap_domain.encode())
     if key is not None:
+        socket.setsockopt(zmq.CURVE_SERVERKEY, key.server.encode())
         socket.setsockopt(zmq.CURVE_PUBLICKEY, key.public.encode())
         socket.setsockopt(zmq.CURVE_SECRETKEY, key.secret.encode())
-        socket.setsockopt(zmq.CURVE_SERVERKEY, key.server.encode())
     _common(socket, hwm, max_frame_bytes, linger_ms, heartbeat_timeout_ms)
     return socket
 

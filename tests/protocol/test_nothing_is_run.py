@@ -15,8 +15,8 @@ ROOT = Path(__file__).parents[2]
 FOLDERS = ("protocol", "transport", "broker", "client", "worker")
 
 MODULES = {
-    "pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "yaml", "jsonpickle", "runpy", "code",
-    "imp", "ctypes",
+    "pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "yaml", "jsonpickle", "runpy",
+    "code", "imp", "ctypes",
 }  # fmt: skip
 CALLS = {
     "eval", "exec", "compile", "__import__", "import_module", "spec_from_file_location", "exec_module", "load_module",
