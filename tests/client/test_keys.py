@@ -20,6 +20,7 @@ from maitred.config.key_file import KeyFile, write_key
 from maitred.config.rundir import Connection, claim
 from maitred.protocol import frames
 from maitred.protocol import messages as m
+from maitred.protocol.client import ClientConnection, Failed
 
 SERVER = new_key()
 KEY = new_key(SERVER)
@@ -260,3 +261,15 @@ def test_the_secret_is_shown_to_the_broker_whose_file_has_it_and_to_nobody_else(
         directory.publish(Connection(os.getpid(), clients, [], 0.0, "1", "5ec4e7" * 10))
         assert execute(broker.clients) == {"x": 1}
     assert broker.hellos[0].secret == ("5ec4e7" * 10 if listed else "")
+
+
+def test_what_failed_before_it_left_never_leaves() -> None:
+    connection = ClientConnection(bytes(16), "tcp://h:1")
+    connection.start(0.0)
+    connection.receive(frames.encode(m.Welcome(bytes(16), 1.0, 3, 1000)), 0.0)
+    connection.outgoing.clear()
+    connection.request(m.Request(1, "general", "echo"), [b"\x80"], 0.0)
+    (failed,) = connection.fail_all(Unauthenticated("taken back"))
+    assert isinstance(failed, Failed)
+    assert failed.id == 1
+    assert connection.outgoing == []
