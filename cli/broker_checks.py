@@ -46,12 +46,13 @@ def ports(config: Config) -> list[Finding]:
     return [_port(f"port for {name}", name, endpoint, pid) for name, endpoint in endpoints.items()]
 
 
-def answers(config: Config | None, endpoint: str | None) -> list[Finding]:
+def answers(config: Config | None, endpoint: str | None, key: Path | None = None) -> list[Finding]:
     """Whether a broker answers, and what keeps its pools from serving.
 
     Args:
         config: for the run directory.
         endpoint: where the user says that there is one; None: on this host, where there need not be one.
+        key: what to show there; None: $MAITRED_KEY, or none.
     """
     endpoint = endpoint or os.environ.get("MAITRED_ENDPOINT")
     running = read_connection(_run_dir(config))
@@ -59,7 +60,7 @@ def answers(config: Config | None, endpoint: str | None) -> list[Finding]:
         return [Finding("broker", NOTE, "none runs on this host", "`maitred up` starts one; --endpoint names another")]
     where = endpoint or (running.clients[0] if running else "")
     try:
-        with Client(where, connect_timeout=PATIENCE_S) as client:
+        with Client(where, connect_timeout=PATIENCE_S, key=key) as client:
             broker, pools = client.broker(), client.pools()
     except (MaitredError, ValueError) as error:
         missing = isinstance(error, Unavailable)

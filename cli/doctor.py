@@ -35,7 +35,7 @@ def doctor(context: typer.Context, json: Json = False) -> None:
     options: Options = context.obj
     config, found = _configuration(options)
     with ThreadPoolExecutor(AT_A_TIME) as pool:
-        for outcome in [pool.submit(check) for check in _checks(config, options.endpoint)]:
+        for outcome in [pool.submit(check) for check in _checks(config, options)]:
             result = outcome.result()
             found += [result] if isinstance(result, Finding) else result
     broken = any(each.state == BROKEN for each in found)
@@ -56,12 +56,16 @@ def _configuration(options: Options) -> tuple[Config | None, list[Finding]]:
     return config, [Finding("configuration", FINE, f"{config.source or 'the built-in one'}; pools: {pools}")]
 
 
-def _checks(config: Config | None, endpoint: str | None) -> Iterator[Check]:
-    from maitred.cli import broker_checks, host_checks  # here: `maitred call` should not wait for what they import
+def _checks(config: Config | None, options: Options) -> Iterator[Check]:
+    from maitred.cli import (
+        broker_checks,
+        host_checks,
+        key_checks,
+    )  # here: `maitred call` should not wait for what they import
 
     yield host_checks.interpreter
     yield host_checks.libraries
-    yield host_checks.curve
+    yield lambda: host_checks.curve(config)
     yield host_checks.gpu
     yield lambda: host_checks.descriptors(config)
     yield lambda: host_checks.memory(config)
@@ -71,7 +75,9 @@ def _checks(config: Config | None, endpoint: str | None) -> Iterator[Check]:
     if config is not None:
         it = config
         yield lambda: broker_checks.ports(it)
-    yield lambda: broker_checks.answers(config, endpoint)
+        yield lambda: key_checks.keys(it)
+    yield lambda: key_checks.own(options.key)
+    yield lambda: broker_checks.answers(config, options.endpoint, options.key)
     if config is not None:
         it = config
         yield lambda: _adapters(it)

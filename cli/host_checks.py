@@ -79,11 +79,13 @@ def libraries() -> Finding:
     return Finding("zeromq", FINE, found)
 
 
-def curve() -> Finding:
-    """Whether connections can be encrypted."""
+def curve(config: Config | None) -> Finding:
+    """Whether connections can be encrypted, and need to be."""
     if zmq.has("curve"):
         return Finding("curve", FINE, "connections can be encrypted")
     todo = "pip install pyzmq's wheel; a libzmq of one's own is built with libsodium"
+    if config is not None and config.broker.key_file is not None:
+        return Finding("curve", BROKEN, "broker.key is set, and this libzmq cannot encrypt connections", todo)
     return Finding("curve", NOTE, "this libzmq cannot encrypt connections", todo)
 
 

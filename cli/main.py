@@ -18,6 +18,7 @@ from maitred.cli import (
     call,
     configuration,
     doctor,
+    keys,
     look,
     operate,
     quarantine,
@@ -26,7 +27,7 @@ from maitred.cli import (
     sessions,
     workers,
 )
-from maitred.cli.options import Options
+from maitred.cli.options import Key, Options
 
 __all__ = ["app", "broker_main", "main"]
 
@@ -65,6 +66,7 @@ def _global_options(  # pyright: ignore[reportUnusedFunction]
         str | None,
         typer.Option("--endpoint", help="The broker to talk to. Default: $MAITRED_ENDPOINT, or a local one."),
     ] = None,
+    key: Key = None,
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], typer.Option("-l", "--log-level", help="Of the log, on stderr.")
     ] = "info",
@@ -75,7 +77,7 @@ def _global_options(  # pyright: ignore[reportUnusedFunction]
         bool | None, typer.Option("--version", help="Print versions and exit.", callback=_print_version, is_eager=True)
     ] = None,
 ) -> None:
-    context.obj = Options(config, tuple(override or ()), endpoint, log_level, log_format)
+    context.obj = Options(config, tuple(override or ()), endpoint, log_level, log_format, key)
 
 
 app.command()(serve.up)
@@ -95,6 +97,7 @@ app.command()(operate.pause)
 app.command()(operate.resume)
 app.command()(operate.reload)
 app.add_typer(configuration.app, name="config")
+app.add_typer(keys.app, name="keys")
 app.command()(doctor.doctor)
 app.command(context_settings=bench.SETTINGS)(bench.bench)
 

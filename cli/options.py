@@ -10,6 +10,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Annotated
 
 import typer
 
@@ -17,9 +18,17 @@ from maitred.cli.output import Exit, fail, report
 from maitred.client import Client
 from maitred.client.errors import MaitredError
 from maitred.config import Config, ConfigError, load
+from maitred.config.credentials import KEY_VARIABLE, find_key
+from maitred.config.key_file import KeyFileError
 from maitred.config.rundir import read_connection
 
-__all__ = ["Options", "load_config", "talking_to_broker"]
+__all__ = ["Key", "Options", "key_for", "load_config", "talking_to_broker"]
+
+
+Key = Annotated[
+    Path | None,
+    typer.Option("--key", metavar="FILE", help=f"The key to show at tcp:// endpoints. Default: ${KEY_VARIABLE}."),
+]
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,7 @@ class Options:
     endpoint: str | None
     log_level: str
     log_format: str
+    key: Path | None = None
 
 
 def load_config(options: Options) -> Config:
@@ -52,6 +62,15 @@ def _endpoint(options: Options) -> str | None:
     return found.clients[0] if found is not None and found.clients else broker.clients
 
 
+def key_for(endpoint: str, key: Path | None) -> str | None:
+    """The file of the key to show at an endpoint, for another process; one that cannot be used ends the command."""
+    try:
+        find_key(endpoint, key)
+    except KeyFileError as error:
+        fail(str(error), Exit.USAGE)
+    return str(key.absolute()) if key else None
+
+
 def _leave(number: int, _frame: FrameType | None) -> None:
     raise SystemExit(128 + number)
 
@@ -65,9 +84,9 @@ def talking_to_broker(options: Options) -> Generator[Client]:
     ):  # as Ctrl-C does: the client leaves, and what it asked for is stopped
         signal.signal(number, _leave)
     try:
-        with Client(_endpoint(options)) as client:
+        with Client(_endpoint(options), key=options.key) as client:
             yield client
     except MaitredError as error:
         report(error)
-    except ValueError as error:  # a malformed endpoint
+    except ValueError as error:  # a malformed endpoint, or a key that cannot be used
         fail(str(error), Exit.USAGE)

@@ -13,6 +13,7 @@ from typing import Any, NoReturn, cast
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from maitred.client.errors import MaitredError, RemoteError, Unavailable
 
@@ -63,7 +64,7 @@ def print_table(columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]], *
         numeric = all(isinstance(row.get(key), int | float | None) for row in rows)
         table.add_column(heading, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(_cell(key, row.get(key)) for key in shown.values()))
+        table.add_row(*(Text(_cell(key, row.get(key))) for key in shown.values()))  # as it is: "[b]" may be a name
     console = Console()
     if not console.is_terminal:
         console = Console(width=200)

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from maitred.cli.options import Options, load_config
+from maitred.cli.options import Key, Options, key_for, load_config
 from maitred.cli.output import Exit, fail
 from maitred.client.endpoint import find_endpoint
 from maitred.config import Config, check_adapters
@@ -79,6 +79,7 @@ def pool(
         str | None,
         typer.Option("--clients", metavar="ENDPOINT", help="Where context.call calls. Default: a local broker."),
     ] = None,
+    key: Key = None,
 ) -> None:
     """Start one pool's agent and its workers on this host, for a broker that runs already."""
     from maitred.cli import settings
@@ -99,7 +100,9 @@ def pool(
     except ValueError as error:
         fail(str(error), Exit.USAGE)
     _refuse_bad_adapters(config, [name])
-    told = settings.of_agent(config, name, endpoint, clients or discover_endpoint(options.endpoint), parent=os.getpid())
+    key_file = key_for(endpoint, key or options.key)
+    calls = clients or discover_endpoint(options.endpoint)
+    told = settings.of_agent(config, name, endpoint, calls, parent=os.getpid(), key_file=key_file)
     print(f"maitred pool {name}: starts {told.size} workers, which register at {endpoint}", flush=True)
     raise typer.Exit(run_agent(told))
 

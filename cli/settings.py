@@ -74,7 +74,14 @@ def of_broker(config: Config, log_level: str, log_format: str, *, parent: int | 
 
 
 def of_agent(
-    config: Config, name: str, endpoint: str, clients_endpoint: str | None, *, parent: int | None, reload: bool = False
+    config: Config,
+    name: str,
+    endpoint: str,
+    clients_endpoint: str | None,
+    *,
+    parent: int | None,
+    reload: bool = False,
+    key_file: str | None = None,
 ) -> AgentSettings:
     """What one pool's agent is told. The pool has an adapter. `reload`: a change of its files replaces all workers."""
     pool = config.pools[name]
@@ -109,6 +116,7 @@ def of_agent(
         recycle_gpu_memory_bytes=pool.recycle_gpu_memory_bytes,
         gpu=pool.gpu,
         gpu_memory_bytes=pool.gpu_memory_bytes,
+        key_file=key_file,
         reload=reload,
         parent=parent,
     )

@@ -19,7 +19,7 @@ import anyio.abc
 import zmq
 
 from maitred.client.calls import Call
-from maitred.client.errors import Unavailable
+from maitred.client.errors import MaitredError, Unavailable
 from maitred.client.exchange import Exchange, SessionSink, Sink, WatchSink
 from maitred.client.link import closed_error
 from maitred.client.origin import Origin
@@ -30,6 +30,7 @@ from maitred.protocol.client import Question
 from maitred.transport.anyio_dealers import open_anyio_dealer
 from maitred.transport.errors import EndpointError, SocketClosed, WouldBlock
 from maitred.transport.frames import Frame
+from maitred.transport.refusals import again
 
 __all__ = ["AsyncLink"]
 
@@ -60,12 +61,15 @@ class AsyncLink:
         self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, origin: Origin, connect_timeout: float
     ) -> None:
         self.endpoint = endpoint
-        self.exchange = Exchange(origin.connection(endpoint), origin.throttling)
+        shown = origin.credentials(endpoint)
+        self.exchange = Exchange(origin.connection(endpoint, shown.secret), origin.throttling)
         self.connection = self.exchange.connection
         self.closed = False
         self.connect_timeout = connect_timeout
         try:
-            self._dealer = open_anyio_dealer(endpoint, lambda: context, CLOSE_LINGER_MS, self._end_turn)
+            self._dealer, self._refusals = open_anyio_dealer(
+                endpoint, lambda: context, CLOSE_LINGER_MS, self._end_turn, shown.key
+            )
         except EndpointError as error:
             raise Unavailable(str(error), reason="no_broker", address=endpoint) from None
         self._turn = Turn()
@@ -81,6 +85,7 @@ class AsyncLink:
             async with anyio.create_task_group() as tasks:
                 await tasks.start(self._dealer.receive_loop, self._receive)
                 tasks.start_soon(self._keep_time)
+                tasks.start_soon(self._watch_refusals)
                 task_status.started()
         finally:
             self.close()
@@ -94,6 +99,7 @@ class AsyncLink:
         self.connection.bye()
         self.flush()
         self._dealer.close()
+        self._refusals.close()
         self._pulse()
         self._kick.set()
 
@@ -213,6 +219,8 @@ class AsyncLink:
     def _end_turn(self) -> None:
         waited = self._turn.end()
         if self.connection.outgoing and not self.flush():
+            if self._refusals.refusal is not None:
+                self.exchange.fail_all(self._refusals.refusal)
             for request_id, until in waited.items():
                 self.call_at(until, functools.partial(self._give_up_unsent, request_id))
 
@@ -236,6 +244,20 @@ class AsyncLink:
                 continue
             with anyio.move_on_after(self._pause(now)):
                 await self._kick.wait()
+
+    async def _watch_refusals(self) -> None:
+        """See whether the broker lets this process in, and try again where it does not. All is read before it sleeps."""
+        while not self.closed:
+            now = time.monotonic()
+            if self._refusals.look(now):
+                self._dealer.kick()
+            refusal = self._refusals.refusal
+            if refusal is not None:
+                if self.exchange.waiting and self.connection.welcome is not None:
+                    self.exchange.fail_all(refusal)
+                self._pulse()
+            with anyio.move_on_after(self._refusals.next_deadline() - now):
+                await self._dealer.handshake()
 
     def _pause(self, now: float) -> float:
         # While nothing is awaited there is no deadline, and the first request does not wake this task: so it sleeps no
@@ -267,15 +289,16 @@ class AsyncLink:
         while self.connection.welcome is None:
             self._check()
             if not await self._move(until):
-                text = f"no broker answered at {self.endpoint} within {until - started:.2g} s"
-                raise Unavailable(text, reason="no_broker", address=self.endpoint)
+                raise self._refusals.no_answer(until - started)
         self._check()
 
     def _check(self) -> None:
         if self.closed:
             raise closed_error()
         if self.connection.welcome is None and self.exchange.refused is not None:
-            raise self.exchange.refused
+            raise again(self.exchange.refused)
+        if self.connection.welcome is None and self._refusals.refusal is not None:
+            raise again(self._refusals.refusal)
 
     async def _be_sent(self, request_id: int, until: float) -> None:
         """Wait for what is before it, and itself, to leave."""
@@ -283,7 +306,7 @@ class AsyncLink:
             return
         try:
             while self.exchange.is_unsent(request_id):
-                if not await self._move(until):
+                if self._refusals.refusal is not None or not await self._move(until):
                     break
             else:
                 return
@@ -293,7 +316,9 @@ class AsyncLink:
                 self.abandon(request_id)
             raise
 
-    def _not_there(self) -> Unavailable:
+    def _not_there(self) -> MaitredError:
+        if self._refusals.refusal is not None:
+            return again(self._refusals.refusal)
         text = f"the broker at {self.endpoint} is not there, or takes nothing more"
         return Unavailable(text, reason="no_broker", address=self.endpoint)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
@@ -34,6 +35,7 @@ from maitred.client.mapping import DEFAULT_MAP_WINDOW, MapPlan
 from maitred.client.opening import Affinity, Wanted, key_of
 from maitred.client.origin import Origin
 from maitred.client.places import Place, claim, keep
+from maitred.config.credentials import find_key
 from maitred.protocol import limits, messages
 from maitred.protocol.body import decode_body
 from maitred.protocol.client import Question, Replied
@@ -53,10 +55,10 @@ class AsyncClient:
     The options of the calls are those of `Client`.
 
     Args:
-        endpoint, connect_timeout, name, throttle: as `Client`.
+        endpoint, connect_timeout, name, throttle, key: as `Client`.
 
     Raises:
-        ValueError: the endpoint is none, or another argument makes no sense; the text names it.
+        ValueError: the endpoint is none, or another argument makes no sense, or the key cannot be used; the text names it.
         Unavailable: no endpoint was given and no broker runs on this host.
     """
 
@@ -67,10 +69,12 @@ class AsyncClient:
         connect_timeout: float = DEFAULT_CONNECT_TIMEOUT_S,
         name: str = "",
         throttle: float | None = None,
+        key: str | os.PathLike[str] | None = None,
     ) -> None:
         self.endpoint = find_endpoint(endpoint)
         self.connect_timeout = connect_timeout
-        self._origin = Origin(name, throttle)
+        self._origin = Origin(name, throttle, key)
+        find_key(self.endpoint, key)  # what is wrong with it is said at once
         self._link: AsyncLink | None = None
         self._exits = contextlib.AsyncExitStack()
 

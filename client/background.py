@@ -136,7 +136,7 @@ class Background:
             for _ in range(min(len(self._orders), limits.MAX_BUNDLE_MESSAGES)):  # what they say leaves together
                 self._follow(self._orders.popleft(), link, time.monotonic())
         self._stuck_since = min(self._stuck_since, now)
-        if now - self._stuck_since >= self._connect_timeout:
+        if link.refused or now - self._stuck_since >= self._connect_timeout:
             self._refuse_unsent(link)
 
     def _follow(self, order: Order, link: Link, now: float) -> None:

@@ -46,6 +46,7 @@ class Channel(Link):
         Raises:
             PayloadTooLarge: it is over the broker's limit.
             Unavailable: the broker is not there to take it; it was not sent.
+            Unauthenticated: the broker does not let this process in any more; it was not sent.
         """
         now = time.monotonic()
         answers: Answers = deque()
@@ -103,7 +104,7 @@ class Channel(Link):
 
     def _await_room(self, request_id: int, until: float) -> None:
         while not self.flush():
-            if not self.wait(until):
+            if self.refused or not self.wait(until):
                 if not self.exchange.withdraw(request_id):
                     self.exchange.abandon(request_id)
                 raise self.not_there()

@@ -20,6 +20,7 @@ from maitred.client.channel import Channel
 from maitred.client.link import Link
 from maitred.client.orders import Order
 from maitred.client.origin import Origin
+from maitred.config.credentials import find_key
 from maitred.transport.context import new_context
 from maitred.transport.wake import Wake
 
@@ -38,14 +39,23 @@ class Connections:
     Args:
         endpoint: the broker's.
         connect_timeout: seconds within which it must answer a new connection, or take a request.
-        name, throttle: see `Client`.
+        name, throttle, key: see `Client`.
     """
 
-    def __init__(self, endpoint: str, connect_timeout: float, name: str, throttle: float | None) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        connect_timeout: float,
+        name: str,
+        throttle: float | None,
+        key: str | os.PathLike[str] | None = None,
+    ) -> None:
         self.endpoint = endpoint
         self.connect_timeout = connect_timeout
         self._name = name
         self._throttle = throttle
+        self._key = key
+        find_key(endpoint, key)  # what is wrong with it is said at once
         self._begin_process()
 
     def close(self) -> None:
@@ -72,7 +82,7 @@ class Connections:
     # --- below: for the verbs ---
 
     def _begin_process(self) -> None:
-        self._origin = Origin(self._name, self._throttle)
+        self._origin = Origin(self._name, self._throttle, self._key)
         self._lock = threading.Lock()
         self._context: zmq.Context[zmq.Socket[bytes]] = new_context()
         self._closing = Wake()
@@ -140,6 +150,7 @@ class Connections:
             )
         except BaseException:
             channel.close()
+            channel.busy = False  # nobody is in it: `close` need not leave the context to it
             raise
         self._local.channel = channel
         return channel

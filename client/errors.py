@@ -9,7 +9,7 @@
     │   ├── InvalidArgument              missing, unknown, or of a wrong type         argument, reason
     │   ├── PayloadTooLarge              over a limit               size, limit (bytes), what
     │   ├── Quarantined                  it killed too many workers and is not run again    fingerprint, deaths
-    │   ├── Unauthenticated              nobody the broker knows
+    │   ├── Unauthenticated              nobody the broker knows    reason, address
     │   ├── PermissionDenied             not allowed to do this     missing
     │   ├── SessionNotFound              never opened, closed, or its time ran out    session, reason
     │   └── SessionPoolMismatch          the session is another pool's                session, pool
@@ -23,13 +23,15 @@
     ├── ProtocolError                    a peer broke the rules of docs/protocol.md
     └── InternalError                    a bug in maitred: please report it
 
-What an exception carries is its attributes, and `details`; one that this version does not know is there too. Three things
+What an exception carries is its attributes, and `details`; one that this version does not know is there too. Four things
 to know (docs/calling.md has more):
 
 - `Unavailable` with `reason` "lost" is the exception to its class: the broker went away, or restarted, amid the request, so
   it may have run. With "no_broker" nothing was sent; `address` is where the broker was looked for.
 - `EncodeError`, and `PayloadTooLarge` of arguments, are raised before anything is sent. `PayloadTooLarge` of a result comes
   after the work was done.
+- `Unauthenticated` amid a request (the caller's key was taken back) ends what is outstanding, which may have run. With
+  `reason` "refused", "key_needed" or "no_keys" it came of the handshake, and nothing was sent.
 - A mistake in the client's own options (a negative timeout) is a plain `ValueError`, and calling a closed client a
   `RuntimeError`. A future that was cancelled raises `concurrent.futures.CancelledError`, as any future does.
 """

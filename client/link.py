@@ -13,18 +13,22 @@ import time
 
 import zmq
 
-from maitred.client.errors import RequestCancelled, Unavailable
+from maitred.client.errors import MaitredError, RequestCancelled, Unavailable
 from maitred.client.exchange import Exchange
 from maitred.client.origin import Origin
 from maitred.transport.dealers import READABLE, WOKEN, open_dealer
 from maitred.transport.errors import EndpointError, SocketClosed, WouldBlock
 from maitred.transport.frames import TooManyFrames
+from maitred.transport.refusals import again
 from maitred.transport.wake import Wake
 
 __all__ = ["CLOSE_LINGER_S", "Link", "closed_error"]
 
 CLOSE_LINGER_S = 0.2
 """How long a BYE or a last CANCEL may take to leave when a link is closed."""
+
+LOOK_S = 0.02
+"""While a connection is made, it is looked so often whether it was refused."""
 
 RECEIVE_AT_ONCE = 64
 """Messages taken in before time is looked at again."""
@@ -56,7 +60,8 @@ class Link:
         at_once: int = RECEIVE_AT_ONCE,
     ) -> None:
         self.endpoint = endpoint
-        self.exchange = Exchange(origin.connection(endpoint), origin.throttling)
+        shown = origin.credentials(endpoint)
+        self.exchange = Exchange(origin.connection(endpoint, shown.secret), origin.throttling)
         self.connection = self.exchange.connection
         self.thread = threading.get_ident()
         self.pid = origin.pid
@@ -65,7 +70,7 @@ class Link:
         self.intact = True
         self.woken = False
         try:
-            self._dealer = open_dealer(endpoint, lambda: context, [closing.fileno()])
+            self._dealer, self._refusals = open_dealer(endpoint, lambda: context, [closing.fileno()], key=shown.key)
         except EndpointError as error:
             raise Unavailable(str(error), reason="no_broker", address=endpoint) from None
         self._to_close = [None]
@@ -78,18 +83,21 @@ class Link:
         """Connect and be welcomed.
 
         Raises:
+            Unauthenticated: the broker refuses this process, or its key.
             Unavailable: nobody answered within `patience` seconds, or the broker takes no more clients.
             RequestCancelled: the client was closed meanwhile.
         """
-        now = time.monotonic()
+        began = now = time.monotonic()
         self.connection.start(now)
         while self.connection.welcome is None:
-            if self.exchange.refused is not None:
-                raise self.exchange.refused
-            if not self.wait(now + patience):
-                text = f"no broker answered at {self.endpoint} within {patience:.2g} s"
-                raise Unavailable(text, reason="no_broker", address=self.endpoint)
+            if (refused := self.exchange.refused or self._refusals.refusal) is not None:
+                raise refused
+            if now >= began + patience:
+                raise self._refusals.no_answer(patience)
+            self.wait(min(began + patience, now + LOOK_S))
             self.check_open()
+            now = time.monotonic()
+            self._refusals.look(now)
 
     def check_open(self) -> None:
         """Raise `RequestCancelled` if the client was closed while this thread waited."""
@@ -112,6 +120,7 @@ class Link:
         now = time.monotonic()
         if now >= due:
             self.exchange.tick(now)
+            self._look(now)
         return True
 
     def flush(self) -> bool:
@@ -124,6 +133,7 @@ class Link:
                 self._dealer.send(message)
             except WouldBlock:
                 self.intact = True
+                self._look(time.monotonic())
                 return False
             except SocketClosed:
                 return False
@@ -131,8 +141,15 @@ class Link:
             self.intact = True
         return True
 
-    def not_there(self) -> Unavailable:
+    @property
+    def refused(self) -> bool:
+        """Whether the broker does not let this process in, as far as is known."""
+        return self._refusals.refusal is not None
+
+    def not_there(self) -> MaitredError:
         """The error for what could not be sent."""
+        if self._refusals.refusal is not None:
+            return again(self._refusals.refusal)
         text = f"the broker at {self.endpoint} is not there, or takes nothing more"
         return Unavailable(text, reason="no_broker", address=self.endpoint)
 
@@ -146,8 +163,16 @@ class Link:
             if self.intact:
                 self.connection.bye()
                 self.flush()  # nobody may be there to be told
+            self._refusals.close()
             self._dealer.close(CLOSE_LINGER_S if self.intact else 0)
         self.intact = False
+
+    def _look(self, now: float) -> None:
+        """A broker that came back may not let this process in any more: what is awaited does not come then."""
+        self._refusals.look(now)
+        refusal = self._refusals.refusal
+        if refusal is not None and self.exchange.waiting and self.connection.welcome is not None:
+            self.exchange.fail_all(refusal)
 
     def _receive(self) -> None:
         came = 0

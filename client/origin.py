@@ -7,6 +7,7 @@ import os
 import platform
 
 from maitred.client.throttling import Throttling
+from maitred.config.credentials import Credentials, credentials
 from maitred.protocol import limits
 from maitred.protocol.client import ClientConnection
 from maitred.transport import clock
@@ -20,6 +21,7 @@ class Origin:
     Args:
         name: what the application calls itself, or nothing.
         throttle: K of its throttling; None: it does not throttle itself.
+        key_file: of the key that it shows; None: $MAITRED_KEY, where there is one.
 
     Attributes:
         pid: the process it belongs to.
@@ -30,17 +32,29 @@ class Origin:
         ValueError: the name or the throttle is none.
     """
 
-    def __init__(self, name: str = "", throttle: float | None = None) -> None:
+    def __init__(
+        self, name: str = "", throttle: float | None = None, key_file: str | os.PathLike[str] | None = None
+    ) -> None:
         if not isinstance(name, str) or len(name) > limits.MAX_NAME_CHARS:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ValueError(f"name is {name!r}; accepted: a str of at most {limits.MAX_NAME_CHARS} characters")
         self.pid = os.getpid()
         self.numbers = itertools.count(1)
         self.throttling = None if throttle is None else Throttling(throttle)
         self._name = name
+        self._key_file = key_file
         self._id = os.urandom(16)
         self._clock = clock.name()
 
-    def connection(self, endpoint: str) -> ClientConnection:
+    def credentials(self, endpoint: str) -> Credentials:
+        """What one more connection shows. The secret goes over TCP alone: `ipc://` needs none.
+
+        Raises:
+            KeyFileError: the key cannot be used.
+        """
+        shown = credentials(endpoint, self._key_file)
+        return Credentials() if endpoint.startswith("ipc://") else shown
+
+    def connection(self, endpoint: str, secret: str = "") -> ClientConnection:
         """The protocol's half for one more connection."""
         who = {"software": SOFTWARE, "host": platform.node(), "name": self._name, "clock": self._clock}
-        return ClientConnection(self._id, endpoint, pid=self.pid, bundles=True, **who)
+        return ClientConnection(self._id, endpoint, pid=self.pid, bundles=True, secret=secret, **who)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import queue
 import threading
 import time
@@ -62,9 +63,10 @@ class Client(Operating):
         name: what the application calls itself; the broker's configuration gives shares and limits by it.
         throttle: K of adaptive throttling (docs/calling.md), at least 1: a call that its pool would very likely refuse
             raises `PoolSaturated` (reason "throttled") at once, and is not sent. None: no call is.
+        key: file of the CURVE key to show on a `tcp://` endpoint (docs/security.md); None takes $MAITRED_KEY, or none.
 
     Raises:
-        ValueError: the endpoint is none, or another argument makes no sense; the text names it.
+        ValueError: the endpoint is none, or another argument makes no sense, or the key cannot be used; the text names it.
         Unavailable: no endpoint was given and no broker runs on this host.
     """
 
@@ -75,8 +77,9 @@ class Client(Operating):
         connect_timeout: float = DEFAULT_CONNECT_TIMEOUT_S,
         name: str = "",
         throttle: float | None = None,
+        key: str | os.PathLike[str] | None = None,
     ) -> None:
-        super().__init__(find_endpoint(endpoint), connect_timeout, name, throttle)
+        super().__init__(find_endpoint(endpoint), connect_timeout, name, throttle, key)
 
     def __enter__(self) -> Self:
         return self

@@ -12,6 +12,7 @@ Whoever may write it decides who may do what, so that a file that others may wri
 from __future__ import annotations
 
 import os
+import re
 import stat
 import tomllib
 from pathlib import Path
@@ -20,15 +21,18 @@ from typing import Any, Literal, cast
 import msgspec
 
 from maitred.config.hardware import Hardware
-from maitred.config.key_file import KEY_CHARS
+from maitred.config.key_file import KEY_CHARS, is_key
 from maitred.config.kinds import Bytes
 from maitred.config.problems import Problem, ValueRejected, nearest, shown
-from maitred.config.toml_text import dotted, inline, key
+from maitred.config.toml_text import dotted, inline, key, split_key
 
-__all__ = ["ROLES", "Authorized", "AuthorizedError", "Role", "add_authorized", "read_authorized"]
+__all__ = ["ROLES", "Authorized", "AuthorizedError", "Role", "add_authorized", "read_authorized", "remove_authorized"]
 
 Role = Literal["client", "worker", "agent", "operator"]
 ROLES: tuple[Role, ...] = ("client", "worker", "agent", "operator")
+
+_HEAD = re.compile(r"""\s*\[((?:"(?:[^"\\]|\\.)*"|'[^']*'|[^\]"'\[])+)\]""")
+"""The first line of a table."""
 
 MAX_FILE_BYTES = 4 * 1024 * 1024
 """Some ten thousand keys."""
@@ -99,9 +103,69 @@ def add_authorized(path: Path, entry: Authorized) -> None:
     }
     lines = [f"{name} = {inline([*value] if name in ('call', 'serve') else value)}" for name, value in table.items()]
     text = path.read_text() if path.exists() else "# Whose keys may do what. After a change: maitred reload\n"
+    _replace(path, text.rstrip("\n") + f"\n\n[keys.{key(entry.name)}]\n" + "\n".join(lines) + "\n", 0o600)
+
+
+def remove_authorized(path: Path, name: str) -> None:
+    """Take a key out of the file. The rest of it stays as it is, comments included; the blank line before it goes.
+
+    Raises:
+        AuthorizedError: the file is wrong as it is, or there is no such key, or its table is not written as `[keys.NAME]`.
+    """
+    there = [entry.name for entry in read_authorized(path)]
+    if name not in there:
+        near = nearest(name, there)
+        raise AuthorizedError(
+            [
+                Problem(
+                    str(path),
+                    dotted(("keys", name)),
+                    "",
+                    "there is no such key",
+                    f"one of {', '.join(there) or 'none'}",
+                    near,
+                )
+            ]
+        )
+    text = path.read_text()
+    rest = _without(text, name)
+    before = tomllib.loads(text)
+    del before["keys"][name]
+    try:
+        safe = rest is not None and tomllib.loads(rest).get("keys", {}) == before["keys"]
+    except tomllib.TOMLDecodeError:
+        safe = False
+    if rest is None or not safe:
+        why = "it cannot be told which lines are its"
+        raise AuthorizedError([Problem(str(path), dotted(("keys", name)), "", why, "to be edited by hand", None)])
+    _replace(path, rest, stat.S_IMODE(path.stat().st_mode))
+
+
+def _without(text: str, name: str) -> str | None:
+    """The text without the table of a key; None where it is not found. What comes of it is to be checked."""
+    lines = text.split("\n")
+    heads = [number for number, line in enumerate(lines) if _HEAD.match(line)]
+    start = next((number for number in heads if _table(lines[number]) == ("keys", name)), None)
+    if start is None:
+        return None
+    end = next((number for number in heads if number > start), len(lines))
+    while end > start + 1 and (not lines[end - 1].strip() or lines[end - 1].lstrip().startswith("#")):
+        end -= 1  # comments above the next table, or at the end, speak of something else
+    if start and not lines[start - 1].strip():
+        start -= 1
+    return "\n".join(lines[:start] + lines[end:])
+
+
+def _table(line: str) -> tuple[str, ...] | None:
+    found = _HEAD.match(line)
+    return split_key(found[1]) if found else None
+
+
+def _replace(path: Path, text: str, mode: int) -> None:
+    """Write the file whole, or not at all."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w") as file:
-        file.write(text.rstrip("\n") + f"\n\n[keys.{key(entry.name)}]\n" + "\n".join(lines) + "\n")
+    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode), "w") as file:
+        file.write(text)
     os.replace(draft, path)
 
 
@@ -179,8 +243,8 @@ class _Reading:
         where = (*path, field)
         match field:
             case "public":
-                if not isinstance(value, str) or len(value) != KEY_CHARS:
-                    self._add(where, value, "", f"a public key: {KEY_CHARS} characters")
+                if not isinstance(value, str) or not is_key(value):
+                    self._add(where, value, "", f"a public key: {KEY_CHARS} characters of Z85")
             case "role":
                 if value not in ROLES:
                     near = nearest(value, list(ROLES)) if isinstance(value, str) else None

@@ -19,16 +19,18 @@ import msgspec
 
 from maitred.config.toml_text import inline
 
-__all__ = ["KEY_CHARS", "KeyFile", "KeyFileError", "read_key", "read_secret", "write_key"]
+__all__ = ["KEY_CHARS", "KeyFile", "KeyFileError", "is_key", "read_key", "read_secret", "write_key"]
 
 KEY_CHARS = 40
 """Of a key in Z85."""
+
+_Z85 = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
 
 MAX_BYTES = 64 * 1024
 """Of a file that holds a secret; an honest one has some hundred."""
 
 
-class KeyFileError(Exception):
+class KeyFileError(ValueError):
     """A file of a key cannot be used; the text names it and says what to do, and never what is in it."""
 
 
@@ -61,9 +63,18 @@ def read_key(path: str | os.PathLike[str], *, needs_server: bool = True) -> KeyF
         # not from the error: its text may have a piece of the secret
         raise KeyFileError(f"{path} is no key file: make one with `maitred keys new NAME --role …`") from None
     for name in ("public", "secret", *(["server"] if needs_server else [])):
-        if len(getattr(found, name)) != KEY_CHARS:
+        if not is_key(getattr(found, name)):
             raise KeyFileError(f"{path}: {name} is no key of {KEY_CHARS} characters; make one with `maitred keys new`")
     return found
+
+
+def is_key(text: str) -> bool:
+    """Whether it can be a key in Z85: each five characters are 32 bits."""
+    if len(text) != KEY_CHARS or not all(character in _Z85 for character in text):
+        return False
+    digits = [_Z85.index(character) for character in text]
+    words = [digits[start : start + 5] for start in range(0, KEY_CHARS, 5)]
+    return all(sum(digit * 85 ** (4 - place) for place, digit in enumerate(word)) < 2**32 for word in words)
 
 
 def read_secret(path: str | os.PathLike[str]) -> str:

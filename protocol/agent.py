@@ -51,6 +51,18 @@ class AgentConnection:
         self._say(self._agent)
         self._speak_at = now + HELLO_INTERVAL_S
 
+    def refused(self, now: float, pause_s: float, secret: str) -> None:
+        """The broker does not let this agent in, or not any more: introduce it again after a pause, with this secret."""
+        self._agent = msgspec.structs.replace(self._agent, secret=secret)
+        self._known = False
+        self.outgoing.clear()
+        self._speak_at = now + pause_s
+
+    @property
+    def known(self) -> bool:
+        """Whether the broker has let this agent in, and has not lost it since."""
+        return self._known
+
     # --- what happens here ---
 
     def resized(self, size: int) -> None:

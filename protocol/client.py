@@ -12,6 +12,8 @@ itself, or the first ones together (`first_outgoing`). The rules:
     WELCOME again: messages that STRANGER answered were not acted upon and are sent again. What else was outstanding is
     gone; each such request fails as `Unavailable`, once. It may have run. A watch asks for nothing to be done: it is
     said again whatever became of it, and outlives any silence. A session that was joined is attached to again likewise.
+    ERROR for no request (-1): nothing of what is outstanding will be answered; `receive` raises it. With `unauthenticated`
+    this client's key was taken back: what it says from now on is answered so, until WELCOME comes after all.
     Silence for `interval * liveness`, then for `patience_s` more: the broker is given up, each request fails likewise.
 
 Which messages did STRANGER answer? A connection keeps their order, and each gets one STRANGER until HELLO arrives: so as
@@ -41,9 +43,11 @@ from maitred.protocol.errors import (
     DecodeError,
     MaitredError,
     PayloadTooLarge,
+    PermissionDenied,
     ProtocolError,
     SessionLost,
     SessionNotFound,
+    Unauthenticated,
     Unavailable,
     from_wire,
 )
@@ -79,6 +83,9 @@ fails instead, which is the safe side."""
 Question: TypeAlias = messages.Query | messages.Operate | messages.Session
 """What the broker itself is asked: answered by one REPLY or ERROR."""
 
+_OF_THE_CONNECTION = (ProtocolError, Unavailable, Unauthenticated, PermissionDenied)
+"""Errors that may be about no request."""
+
 _Said = int | frames.Frames
 """A message as it is remembered: a request by its id (its frames are kept until it is answered), others by frames."""
 
@@ -93,6 +100,7 @@ class ClientConnection:
         name: what the application calls itself; the broker may be configured by it.
         clock: names the clock of the requests' `due`.
         bundles: whoever drives it opens those that come (`protocol.bundles`), so the broker may send some.
+        secret: shown in HELLO, where there is no key.
     """
 
     def __init__(
@@ -106,10 +114,11 @@ class ClientConnection:
         name: str = "",
         clock: str = "",
         bundles: bool = False,
+        secret: str = "",
     ) -> None:
         self.outgoing: list[frames.Frames] = []
         self.welcome: messages.Welcome | None = None
-        self._hello = messages.Hello(client, software[:64], host[:255], pid, name, clock, bundles)
+        self._hello = messages.Hello(client, software[:64], host[:255], pid, name, clock, bundles, secret)
         self._address = address
         self._outstanding: dict[int, frames.Frames] = {}
         self._watches: dict[int, None] = {}  # those of them that are watches, or have joined a session
@@ -254,7 +263,7 @@ class ClientConnection:
     def _on_error(self, message: messages.Error, body: Sequence[Any]) -> list[Event]:
         error = from_wire(message.code, message.message, _details(body))
         if message.id < 0:
-            raise error if isinstance(error, ProtocolError | Unavailable) else ProtocolError(str(error))
+            raise error if isinstance(error, _OF_THE_CONNECTION) else ProtocolError(str(error))
         if self._has_joined(message.id) and not isinstance(error, SessionLost | SessionNotFound):
             return []  # it was attached to again, and not by this broker: nothing was said of the session
         return [Failed(message.id, error, message.level)] if self._settle(message.id) else []
@@ -316,8 +325,10 @@ class ClientConnection:
         return self._speak_at if self.welcome is None or self._outstanding else None
 
     def fail_all(self, error: MaitredError) -> list[Event]:
-        """Forget all that is outstanding: each request fails with an error like this one."""
+        """Forget all that is outstanding, and what waits to be sent: each request fails with an error like this one."""
         gone, self._outstanding = self._outstanding, {}
+        self.outgoing.clear()
+        self._held_back.clear()
         self._watches.clear()
         self._joined.clear()
         return [Failed(request_id, type(error)(error.message, **error.details)) for request_id in gone]

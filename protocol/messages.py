@@ -56,6 +56,14 @@ class Message(Struct, frozen=True, array_like=True):
     """Base of all messages: a msgpack array whose first element is the type's number."""
 
 
+class Secretive(Message, frozen=True):
+    """Base of those that may show a secret, which is not to be read in a log or in a traceback."""
+
+    def __repr__(self) -> str:
+        fields = [f"{name}={getattr(self, name)!r}" for name in self.__struct_fields__ if name != "secret"]
+        return f"{type(self).__name__}({', '.join(fields)}, secret={'…' if getattr(self, 'secret', '') else ''!r})"
+
+
 # --- both ways ---------------------------------------------------------------------------------------------------
 
 
@@ -79,7 +87,7 @@ class Bundle(Message, frozen=True, tag=3):
 # --- client to broker --------------------------------------------------------------------------------------------
 
 
-class Hello(Message, frozen=True, tag=10):
+class Hello(Secretive, frozen=True, tag=10):
     """First message of a client's connection. Several connections of one process carry the same client id.
 
     `name` is what the application calls itself: the broker's configuration gives shares and limits by it. `clock` as in
@@ -291,7 +299,7 @@ class CommandInfo(Struct, frozen=True, array_like=True):
     max_wait: Seconds = 0.0
 
 
-class Register(Message, frozen=True, tag=30):
+class Register(Secretive, frozen=True, tag=30):
     """A worker is READY: it has loaded what it needs and can run `slots` requests.
 
     `slots` run at a time; `prefetch` more it may hold, as many as the broker sees fit. `token` binds its second connection
@@ -484,7 +492,7 @@ class SessionClose(Message, frozen=True, tag=45):
 # --- agent to broker and back ------------------------------------------------------------------------------------
 
 
-class Agent(Message, frozen=True, tag=50):
+class Agent(Secretive, frozen=True, tag=50):
     """The parent of one pool's workers on one host introduces itself.
 
     `size` is how many workers it keeps just now, from `least` to `most` as the broker asks (RESIZE). `memory` says how it

@@ -68,6 +68,10 @@ class RequestsConnection:
         self._register = register
         self._held = held
 
+    def show(self, secret: str) -> None:
+        """What to show from now on, where there is no key."""
+        self._register = msgspec.structs.replace(self._register, secret=secret)
+
     def register(self) -> frames.Frames:
         """READY: for the first time, or again."""
         return frames.encode(msgspec.structs.replace(self._register, holds=self._held.keys()))

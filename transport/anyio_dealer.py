@@ -52,6 +52,7 @@ class AnyioDealer:
         on_portion: called after each portion of messages; may `send_nowait`.
         max_frames: frames in one message; a longer one is thrown away and counted.
         safety_interval_s: seconds without a wake-up before the socket is looked at anyway.
+        watched: a descriptor that tells of handshakes; owned by the caller, closed after this.
     """
 
     def __init__(
@@ -62,7 +63,10 @@ class AnyioDealer:
         on_portion: Callable[[], None] | None = None,
         max_frames: int = DEFAULT_MAX_FRAMES,
         safety_interval_s: float = DEFAULT_SAFETY_INTERVAL_S,
+        watched: int = -1,
     ) -> None:
+        self._watched = watched
+        self._watching = False
         self._on_message: MessageHandler = _no_receiver
         self._room: anyio.Event | None = None
         self._owner = Owner(
@@ -128,6 +132,12 @@ class AnyioDealer:
         """Messages found waiting while nothing would have woken the receiver; more than 0 is a bug."""
         return self._owner.rescues
 
+    async def handshake(self) -> None:
+        """Wait until there is something new to be known of the connection: it is made, or was refused."""
+        self._watching = True
+        with suppress(anyio.ClosedResourceError):
+            await anyio.wait_readable(self._watched)
+
     def kick(self) -> None:
         """Have a portion received soon, and `on_portion` called, whether anything came or not."""
         self._owner.kick()
@@ -138,6 +148,9 @@ class AnyioDealer:
 
     def close(self, linger_ms: int | None = None) -> None:
         """End `receive_loop` and close the socket; waiting sends raise `SocketClosed`. Repeatable."""
+        if self._watching:
+            anyio.notify_closing(self._watched)
+            self._watching = False
         self._owner.close(linger_ms)
         self._wake_senders()
 

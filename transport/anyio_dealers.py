@@ -7,9 +7,11 @@ from typing import TypeAlias
 
 import zmq
 
+from maitred.config.key_file import KeyFile
 from maitred.transport.anyio_dealer import AnyioDealer
 from maitred.transport.anyio_stream import AnyioStream
 from maitred.transport.dealers import connected_dealer, is_direct
+from maitred.transport.refusals import DirectRefusals, Refusals
 
 __all__ = ["AsyncDealer", "open_anyio_dealer"]
 
@@ -21,13 +23,16 @@ def open_anyio_dealer(
     make_context: Callable[[], zmq.Context[zmq.Socket[bytes]]],
     linger_ms: int,
     on_portion: Callable[[], None],
-) -> AsyncDealer:
-    """Begin to connect; an absent broker is no error.
+    key: KeyFile | None = None,
+) -> tuple[AsyncDealer, Refusals]:
+    """Begin to connect; an absent broker is no error. Also gives what tells whether this peer is let in.
 
     Raises:
         ConnectError: the endpoint itself is wrong.
         ValueError: see `dealers.is_direct`.
     """
-    if is_direct(endpoint):
-        return AnyioStream(endpoint, linger_ms=linger_ms, on_portion=on_portion)
-    return AnyioDealer(connected_dealer(endpoint, make_context, linger_ms), on_portion=on_portion)
+    if is_direct(endpoint, key):
+        stream = AnyioStream(endpoint, linger_ms=linger_ms, on_portion=on_portion)
+        return stream, DirectRefusals(stream.dealer, endpoint)
+    socket, refusals = connected_dealer(endpoint, make_context, key, linger_ms)
+    return AnyioDealer(socket, on_portion=on_portion, watched=refusals.fileno()), refusals

@@ -32,6 +32,9 @@ class AnyioStream:
         batch: messages received before other tasks run.
         on_portion: called after each portion of messages, and soon after a `kick`; may `send_nowait`.
 
+    Attributes:
+        dealer: what it owns, to be looked at only.
+
     Raises:
         ConnectError: the endpoint itself is wrong.
     """
@@ -45,7 +48,7 @@ class AnyioStream:
         on_portion: Callable[[], None] = lambda: None,
     ) -> None:
         self._linger_s = linger_ms / 1000
-        self._dealer = StreamDealer(endpoint, before_close=self._tell_waiters)
+        self.dealer = self._dealer = StreamDealer(endpoint, before_close=self._tell_waiters)
         self._batch = batch
         self._on_portion = on_portion
         self._waiting = 0
@@ -56,11 +59,7 @@ class AnyioStream:
         self._room: anyio.Event | None = None  # while somebody waits for it
         self._stuck = anyio.Event()  # something was left unsent
         self._kicked = anyio.Event()
-
-    @property
-    def refused(self) -> str:
-        """See `StreamDealer.refused`."""
-        return self._dealer.refused
+        self._handshake = anyio.Event()
 
     def send_nowait(self, frames: Sequence[OutFrame]) -> None:
         """Send one message whole, or not at all; from any task of the loop.
@@ -133,6 +132,10 @@ class AnyioStream:
         finally:
             self._running = False
 
+    async def handshake(self) -> None:
+        """Wait until there is something new to be known of the connection: it is made, or was refused."""
+        await self._handshake.wait()
+
     def kick(self) -> None:
         """Have what has arrived handed on soon, and `on_portion` called, whether anything has or not."""
         self._kicked.set()
@@ -173,6 +176,8 @@ class AnyioStream:
                 await self._wait(anyio.wait_writable if wanted & select.POLLOUT else anyio.wait_readable)
                 if not self._closed:
                     self._dealer.progress(wanted)
+        self._handshake.set()
+        self._handshake = anyio.Event()
         if self._dealer.has_room:
             self._tell_room()
 

@@ -14,8 +14,10 @@ from typing import Any, Protocol
 import zmq
 from zmq.backend import zmq_poll
 
+from maitred.config.key_file import KeyFile
 from maitred.transport.endpoints import connect
 from maitred.transport.frames import Inbox, OutFrame, TooManyFrames, send_message
+from maitred.transport.refusals import DirectRefusals, HandshakeRefusals, Refusals
 from maitred.transport.sockets import DEALER_LINGER_MS, dealer
 from maitred.transport.stream_dealer import READABLE, ROOM, WOKEN, StreamDealer
 
@@ -115,25 +117,34 @@ class ZmqDealer:
 
 
 def open_dealer(
-    endpoint: str, make_context: Callable[[], zmq.Context[zmq.Socket[bytes]]], wakes: Sequence[int] = ()
-) -> Dealer:
-    """Begin to connect; an absent broker is no error.
+    endpoint: str,
+    make_context: Callable[[], zmq.Context[zmq.Socket[bytes]]],
+    wakes: Sequence[int] = (),
+    *,
+    key: KeyFile | None = None,
+    linger_ms: int = DEALER_LINGER_MS,
+) -> tuple[Dealer, Refusals]:
+    """Begin to connect; an absent broker is no error. Also gives what tells whether this peer is let in.
 
     Args:
         endpoint: the broker's.
         make_context: gives the process's context, which is needed for libzmq only.
         wakes: descriptors that end a wait.
+        key: what to show; libzmq encrypts then.
+        linger_ms: of libzmq's: how long unsent messages may leave after closing.
 
     Raises:
         ConnectError: the endpoint itself is wrong.
         ValueError: $MAITRED_TRANSPORT says something else than "direct" or "libzmq".
     """
-    if is_direct(endpoint):
-        return StreamDealer(endpoint, wakes)
-    return ZmqDealer(connected_dealer(endpoint, make_context, DEALER_LINGER_MS), wakes)
+    if is_direct(endpoint, key):
+        straight = StreamDealer(endpoint, wakes)
+        return straight, DirectRefusals(straight, endpoint)
+    socket, refusals = connected_dealer(endpoint, make_context, key, linger_ms)
+    return ZmqDealer(socket, wakes), refusals
 
 
-def is_direct(endpoint: str) -> bool:
+def is_direct(endpoint: str, key: KeyFile | None) -> bool:
     """Whether an endpoint is talked to without libzmq.
 
     Raises:
@@ -142,17 +153,19 @@ def is_direct(endpoint: str) -> bool:
     wanted = os.environ.get(TRANSPORT, "direct")
     if wanted not in ("direct", "libzmq"):
         raise ValueError(f"{TRANSPORT} is {wanted!r}; accepted: direct, libzmq")
-    return wanted == "direct" and endpoint.startswith(("tcp://", "ipc://"))
+    return wanted == "direct" and key is None and endpoint.startswith(("tcp://", "ipc://"))
 
 
 def connected_dealer(
-    endpoint: str, make_context: Callable[[], zmq.Context[zmq.Socket[bytes]]], linger_ms: int
-) -> zmq.Socket[bytes]:
+    endpoint: str, make_context: Callable[[], zmq.Context[zmq.Socket[bytes]]], key: KeyFile | None, linger_ms: int
+) -> tuple[zmq.Socket[bytes], HandshakeRefusals]:
     """A DEALER of libzmq that has begun to connect; raises as `open_dealer` does."""
-    socket = dealer(make_context(), linger_ms=linger_ms)
+    socket = dealer(make_context(), linger_ms=linger_ms, key=key)
+    refusals = HandshakeRefusals(socket, endpoint, key)
     try:
         connect(socket, endpoint)
     except BaseException:
+        refusals.close()
         socket.close(0)
         raise
-    return socket
+    return socket, refusals

@@ -47,6 +47,9 @@ QUIET_S = 200e-6
 """Whoever has heard nothing for so long looks, before it sends, whether the other end is still there. One call after the
 other is far below it, and does not pay for the look."""
 
+LATER = "300"
+"""Of ZAP (RFC 27): the status of who may come another time."""
+
 LOOKS = 16
 """Reads of 64 KiB in that look: more than whoever is quiet was sent."""
 
@@ -71,7 +74,9 @@ class StreamDealer:
         before_close: called with the descriptor of a connection that is about to be closed.
 
     Attributes:
-        refused: why the other end did not want this peer, at the last handshake; "" where it did, or was not there.
+        refused: why the other end did not want this peer, at the last handshake: the status that it gave, "mechanism" where
+            it asks for keys, "nonsense" where it is no peer of this protocol; "" where it did, or was not there.
+        hung_up: how often it has hung up amid the handshake since one that succeeded, or said that it may be tried later.
 
     Raises:
         ConnectError: the endpoint can never be connected to.
@@ -87,6 +92,7 @@ class StreamDealer:
         before_close: Callable[[int], object] = lambda _: None,
     ) -> None:
         self.refused = ""
+        self.hung_up = 0
         self._before_close = before_close
         self._target = _parse(endpoint)
         self._limits = (max_frame_bytes, max_frames)
@@ -362,11 +368,15 @@ class StreamDealer:
             self._whole = True
             return False
         except HandshakeRefused as refusal:
-            self.refused = refusal.status
+            self.refused = "" if refusal.status == LATER else refusal.status
             count = 0
-        except (OSError, ZmtpError):
+        except ZmtpError:
+            self.refused = self.refused if self._ready else "nonsense"
+            count = 0
+        except OSError:
             count = 0
         if not count:
+            self.hung_up += not self._ready
             self._drop()
             return False
         self._whole = True
@@ -375,7 +385,7 @@ class StreamDealer:
             self._flush()
         if not self._ready and talk.ready and self._socket is not None:
             self._ready = True
-            self.refused = ""
+            self.refused, self.hung_up = "", 0
             self._pause_s = self._first_pause_s
         return True
 

@@ -12,6 +12,7 @@ import os
 import sys
 
 from maitred.client.endpoint import find_endpoint
+from maitred.config.credentials import find_key
 from maitred.config.hardware import Hardware
 from maitred.config.key import keys_of
 from maitred.config.pool_config import PoolConfig
@@ -29,6 +30,7 @@ def main() -> int:
     parser.add_argument("adapter", help="module:attribute of the Service, e.g. my_app.service:service")
     parser.add_argument("--pool", required=True, help="name of the pool to serve")
     parser.add_argument("--connect", metavar="ENDPOINT", help="where workers register (default: a local broker's)")
+    parser.add_argument("--key", metavar="FILE", help="of the key for tcp:// endpoints (default: $MAITRED_KEY)")
     parser.add_argument("--clients", metavar="ENDPOINT", help="where context.call calls (default: a local broker's)")
     for field in FIELDS:
         _add_key(parser, field)
@@ -40,6 +42,7 @@ def main() -> int:
     try:
         for each in filter(None, (given.connect, given.clients)):
             find_endpoint(each)
+        find_key(endpoint, given.key)
     except ValueError as error:
         parser.error(str(error))
     clients = given.clients or discover_endpoint(None)
@@ -55,6 +58,7 @@ def main() -> int:
             clients,
             gc_threshold=given.gc_threshold,
             out_of_band_bytes=given.out_of_band_bytes,
+            key_file=given.key,
         )
     )
 

@@ -25,6 +25,8 @@ import msgspec
 import trio
 import zmq
 
+from maitred.config.credentials import credentials, secret_of
+from maitred.config.key_file import KeyFileError
 from maitred.protocol import messages
 from maitred.protocol.agent import AgentConnection
 from maitred.protocol.errors import MaitredError
@@ -33,6 +35,7 @@ from maitred.transport.endpoints import connect
 from maitred.transport.errors import WouldBlock
 from maitred.transport.lifeline import Lifeline, die_with_parent
 from maitred.transport.pump import Pump
+from maitred.transport.refusals import HandshakeRefusals
 from maitred.transport.sockets import dealer
 from maitred.worker.agent_settings import AgentSettings
 from maitred.worker.fork_server import ForkServer
@@ -40,6 +43,7 @@ from maitred.worker.gpus import GpuError
 from maitred.worker.keeping import Keeping
 from maitred.worker.observing import Observing
 from maitred.worker.reaper import MARK, Reaper, mark, sweep
+from maitred.worker.turned_away import TurnedAway, may_change
 
 __all__ = ["Agent", "main"]
 
@@ -66,7 +70,10 @@ class Agent:
     def __init__(self, settings: AgentSettings, forks: ForkServer, observing: Observing, reaper: Reaper) -> None:
         self._settings = settings
         self._context: zmq.Context[zmq.Socket[bytes]] = new_context()
-        socket = dealer(self._context)
+        shown = credentials(settings.endpoint, settings.key_file)
+        socket = dealer(self._context, key=shown.key)
+        self._refusals = HandshakeRefusals(socket, settings.endpoint, shown.key)
+        self._turned_away = TurnedAway("this agent", lambda text: print(f"[{settings.pool}] {text}", file=sys.stderr))
         connect(socket, settings.endpoint)
         self._pump = Pump([socket], self._receive)
         self._connection = AgentConnection(
@@ -81,6 +88,7 @@ class Agent:
                 settings.most,
                 observing.memory_mode,
                 observing.gpus,
+                "" if shown.key else settings.secret or shown.secret,
             )
         )
         self._keeping = Keeping(settings, self._connection, self._flush, forks, observing, reaper)
@@ -91,8 +99,10 @@ class Agent:
     async def run(self) -> None:
         """Run until SIGTERM or the end of standard input.
 
+        A broker that does not let this agent in may do so later, and is asked again; what it cannot understand ends it.
+
         Raises:
-            MaitredError: the broker refuses this agent.
+            MaitredError: the broker refuses this agent for good.
         """
         self._connection.start(trio.current_time())
         try:
@@ -102,6 +112,7 @@ class Agent:
                 await nursery.start(self._obey_signals)
                 nursery.start_soon(self._watch_parent)
                 nursery.start_soon(self._talk)
+                nursery.start_soon(self._watch_refusals)
                 await self._keeping.run()
                 self._connection.bye()
                 self._flush()
@@ -110,6 +121,7 @@ class Agent:
                 raise self._refusal
         finally:
             self._keeping.kill_all()
+            self._refusals.close()
             self._pump.close()
             self._context.destroy(linger=500)
 
@@ -119,13 +131,36 @@ class Agent:
         try:
             order = self._connection.receive(message, trio.current_time())
         except MaitredError as error:
+            if may_change(error):
+                self._wait_to_be_let_in(error)
+                return
             self._refusal = error
             self._keeping.kill_all()  # what still imports would be waited for
             self._stop_all()
             return
+        if self._connection.known:
+            self._turned_away.note(None)
         if order is not None:
             self._keeping.obey(order)
         self._flush()
+
+    def _wait_to_be_let_in(self, error: MaitredError) -> None:
+        self._turned_away.note(error)
+        it = self._settings
+        secret = secret_of(it.endpoint) or it.secret
+        self._connection.refused(trio.current_time(), self._turned_away.pause_s(), secret)
+
+    async def _watch_refusals(self) -> None:
+        """See whether the handshake succeeds, and try again where it does not. All is read before it sleeps."""
+        refusals = self._refusals
+        while True:
+            now = trio.current_time()
+            if refusals.look(now):
+                self._pump.kick()
+            if refusals.trouble is not None:
+                self._turned_away.note(refusals.trouble)
+            with trio.CancelScope(deadline=refusals.next_deadline()):
+                await trio.lowlevel.wait_readable(refusals.fileno())
 
     async def _talk(self) -> None:
         while True:
@@ -201,6 +236,8 @@ def _run(settings: AgentSettings, forks: ForkServer, reaper: Reaper) -> None:
         sys.exit(f"[{settings.pool}] {error}")
     try:
         trio.run(Agent(settings, forks, observing, reaper).run)
+    except KeyFileError as error:
+        sys.exit(f"[{settings.pool}] {error}")
     except MaitredError as error:
         sys.exit(f"[{settings.pool}] the broker refused this agent: {error.message}")
     finally:

@@ -72,3 +72,6 @@ class AgentSettings(Struct, frozen=True, forbid_unknown_fields=True):
     secret: str = ""
     reload: bool = False
     parent: int | None = None
+
+    def __repr__(self) -> str:
+        return f"AgentSettings(pool={self.pool!r}, adapter={self.adapter!r}, endpoint={self.endpoint!r}, …)"

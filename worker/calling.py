@@ -26,10 +26,12 @@ class Calls:
 
     Args:
         endpoint: where clients call.
+        key_file: of the key to call with; None: without.
     """
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, key_file: str | None = None) -> None:
         self._endpoint = endpoint
+        self._key_file = key_file
         self._client: Client | None = None
         self._lock = threading.Lock()
 
@@ -52,7 +54,7 @@ class Calls:
             if self._client is None:
                 from maitred.client import Client  # here: most workers call nobody
 
-                self._client = Client(self._endpoint)
+                self._client = Client(self._endpoint, key=self._key_file)
             return self._client
 
     def close(self) -> None:
@@ -67,10 +69,12 @@ class AsyncCalls:
     Args:
         endpoint: where clients call.
         nursery: the loop's, for the task that holds the client: it belongs to no request.
+        key_file: of the key to call with; None: without.
     """
 
-    def __init__(self, endpoint: str, nursery: trio.Nursery) -> None:
+    def __init__(self, endpoint: str, nursery: trio.Nursery, key_file: str | None = None) -> None:
         self._endpoint = endpoint
+        self._key_file = key_file
         self._nursery = nursery
         self._client: AsyncClient | None = None
 
@@ -93,7 +97,7 @@ class AsyncCalls:
 
         from maitred.client import AsyncClient
 
-        async with AsyncClient(self._endpoint) as client:
+        async with AsyncClient(self._endpoint, key=self._key_file) as client:
             if self._client is None:  # two requests may have asked at once; the second one's client serves that call
                 self._client = client
             task_status.started(client)

@@ -93,6 +93,8 @@ class Child:
             settings.out_of_band_bytes,
             settings.warm_up,
             Inherited(gate) if spare else None,
+            key_file=settings.key_file,
+            secret=settings.secret,
         )
 
     async def start(

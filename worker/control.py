@@ -2,7 +2,8 @@
 was told to stop, too, and of hooks.
 
 It runs while the main thread is in a function, as far as Python code goes; C code that keeps the interpreter stops it
-too, and then the agent vouches for the worker. It also watches the life-line.
+too, and then the agent vouches for the worker. It also watches the life-line, and says why where the broker does not
+let the worker in.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 import psutil
 import zmq
 
+from maitred.config.key_file import KeyFile
 from maitred.protocol import messages
 from maitred.protocol.errors import MaitredError
 from maitred.protocol.worker import ControlConnection
@@ -25,9 +27,11 @@ from maitred.transport.endpoints import connect
 from maitred.transport.errors import TransportError
 from maitred.transport.frames import Inbox, TooManyFrames, send_message
 from maitred.transport.lifeline import exit_parent_gone
+from maitred.transport.refusals import HandshakeRefusals
 from maitred.transport.sockets import dealer
 from maitred.worker.running import Running
 from maitred.worker.stopping import Stopping
+from maitred.worker.turned_away import TurnedAway
 
 __all__ = ["Control", "terminate_itself"]
 
@@ -48,6 +52,7 @@ class Control:
         running: what can be cancelled.
         stopping: what was, and has not ended yet.
         lifeline: a descriptor whose end means that the agent is gone.
+        key: what it connects with.
     """
 
     def __init__(
@@ -58,6 +63,7 @@ class Control:
         running: Running,
         stopping: Stopping,
         lifeline: int | None,
+        key: KeyFile | None = None,
     ) -> None:
         self._context = context
         self._endpoint = endpoint
@@ -65,6 +71,7 @@ class Control:
         self._running = running
         self._stopping = stopping
         self._lifeline = lifeline
+        self._key = key
         self._wake_in, self._wake_out = os.pipe()
         self._interval: float | None = None
         self._ending = False
@@ -96,17 +103,20 @@ class Control:
     # --- below: in the thread ---
 
     def _run(self) -> None:
-        socket = self._socket = dealer(self._context, linger_ms=0)
+        socket = self._socket = dealer(self._context, linger_ms=0, key=self._key)
+        refusals = HandshakeRefusals(socket, self._endpoint, self._key)
         try:
             connect(socket, self._endpoint)
-            self._serve(socket)
+            self._serve(socket, refusals)
         finally:
+            refusals.close()
             socket.close()
 
-    def _serve(self, socket: zmq.Socket[bytes]) -> None:
+    def _serve(self, socket: zmq.Socket[bytes], refusals: HandshakeRefusals) -> None:
         inbox = Inbox(socket)
         poller = zmq.Poller()
-        for source in (socket, self._wake_in, self._lifeline):
+        turned_away = TurnedAway("this worker")
+        for source in (socket, refusals.monitor, self._wake_in, self._lifeline):
             if source is not None:
                 poller.register(source, zmq.POLLIN)
         while not self._ending:
@@ -116,6 +126,9 @@ class Control:
             if self._wake_in in ready:
                 os.read(self._wake_in, 4096)
             self._drain(inbox)
+            if refusals.monitor in ready or time.monotonic() >= refusals.next_deadline():
+                refusals.look(time.monotonic())
+                turned_away.note(refusals.trouble)
 
     def _speak(self, socket: zmq.Socket[bytes]) -> int:
         """Say what is due; returns the milliseconds until more is."""

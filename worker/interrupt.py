@@ -57,7 +57,9 @@ class Window:
         self._lock = threading.Lock()
 
     def open(self) -> None:
-        """Take a signal that nobody else in this process uses; without one, nothing is ever interrupted."""
+        """Take a signal that nobody else in this process uses; without one, nothing is ever interrupted. Repeatable."""
+        if self._number is not None:
+            return
         self._number = _free_signal()
         if self._number is None:
             print("no signal is free: synchronous functions cannot be interrupted", file=sys.stderr)

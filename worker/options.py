@@ -83,3 +83,6 @@ class WorkerOptions(Struct):
     environment: tuple[tuple[str, str], ...] = ()
     key_file: str | None = None
     secret: str = ""
+
+    def __repr__(self) -> str:
+        return f"WorkerOptions(pool={self.pool!r}, adapter={self.adapter!r}, endpoint={self.endpoint!r}, …)"

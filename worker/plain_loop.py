@@ -14,7 +14,7 @@ import math
 import signal
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -67,9 +67,21 @@ class PlainLoop:
         connection: the protocol's half.
         requests: what to serve.
         control: begins to beat when the worker is registered.
+        look: called now and then while nothing comes, or can be sent.
+
+    Attributes:
+        welcomed: whether the broker has let this worker in.
+        stopping: whether SIGTERM came.
     """
 
-    def __init__(self, dealer: Dealer, connection: RequestsConnection, requests: Requests, control: Control) -> None:
+    def __init__(
+        self,
+        dealer: Dealer,
+        connection: RequestsConnection,
+        requests: Requests,
+        control: Control,
+        look: Callable[[], object] = lambda: None,
+    ) -> None:
         self._dealer = dealer
         self._connection = connection
         self._requests = requests
@@ -83,7 +95,9 @@ class PlainLoop:
         self._ended = 0.0
         self._bundles = False
         self._waiting = False
-        self._stopping = False
+        self._look_around = look
+        self.welcomed = False
+        self.stopping = False
         self._owing = False
 
     def run(self) -> None:
@@ -95,7 +109,7 @@ class PlainLoop:
         signal.signal(signal.SIGTERM, self._terminate)
         self._window.open()
         self._send(self._connection.register())
-        while not self._stopping:
+        while not self.stopping:
             if self._sessions.deferred:
                 self._keep_what_is_due()
             if self._backlog:
@@ -106,7 +120,7 @@ class PlainLoop:
                 self._let_go()
             elif (received := self._wait()) is not None:
                 self._obey(*received)
-            elif not self._stopping:  # a second without a word: the rest of a batch does not come
+            elif not self.stopping:  # a second without a word: the rest of a batch does not come
                 self._backlog.extend(map(self._requests.take_all, self._gathering.rest()))
                 self._sessions.idle()
         self._let_go()
@@ -115,7 +129,7 @@ class PlainLoop:
             self._send(self._connection.leave(), wait=False)
 
     def _terminate(self, _number: int, _frame: FrameType | None) -> None:
-        self._stopping = True
+        self.stopping = True
         if self._waiting:
             raise _Terminated
 
@@ -124,7 +138,7 @@ class PlainLoop:
         pause_s = self._no_longer_than(self._sessions.next_deadline()) if self._sessions.deferred else IDLE_S
         try:
             self._waiting = True
-            if self._stopping:
+            if self.stopping:
                 return None
             self._dealer.wait(pause_s)
         except _Terminated:  # what had just come was not begun: it goes to others when this worker leaves
@@ -133,6 +147,7 @@ class PlainLoop:
             self._waiting = False
         message = self._dealer.receive()
         if message is None:
+            self._look_around()
             self._send(self._connection.heartbeat(), wait=False)
         if message is None or isinstance(message, TooManyFrames):
             return None
@@ -172,6 +187,7 @@ class PlainLoop:
             case messages.WorkerGrant():
                 self._requests.running.grant((message.client, message.id), message.parts)
             case messages.Welcome():
+                self.welcomed = True
                 self._bundles = message.bundles
                 self._requests.welcomed(message)
                 self._requests.page.mark_ready()
@@ -334,5 +350,6 @@ class PlainLoop:
                 self._dealer.send(message)
                 return True
             except WouldBlock:
-                if not wait or (not self._dealer.wait(WAIT_FOR_BROKER_S, for_room=True) & ROOM and self._stopping):
+                self._look_around()
+                if not wait or (not self._dealer.wait(WAIT_FOR_BROKER_S, for_room=True) & ROOM and self.stopping):
                     return False

@@ -5,12 +5,14 @@ What stands between the import and the registration is in `worker.readiness`.
     main(options)            under an agent, in a process forked for it
     serve(options)           everything but the ties to a parent: also `python -m maitred.worker`
 
-Exit codes: 0 told to end; 1 the adapter could not be imported, loaded or warmed up; 2 the broker refused it; 113 the agent
+Exit codes: 0 told to end; 1 the adapter could not be imported, loaded or warmed up, or its key cannot be used; 2 the broker
+refused it for good; 113 the agent
 is gone.
 """
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import gc
 import os
@@ -18,22 +20,26 @@ import platform
 import signal
 import sys
 import threading
+import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
 from importlib import metadata
 from types import FrameType
 
 import zmq
 
+from maitred.config.credentials import Credentials, credentials
+from maitred.config.key_file import KeyFile, KeyFileError
 from maitred.protocol.body import set_out_of_band
 from maitred.protocol.errors import MaitredError
 from maitred.protocol.messages import Register
 from maitred.protocol.worker import ControlConnection, RequestsConnection
 from maitred.transport import clock
 from maitred.transport.context import new_context
-from maitred.transport.dealers import open_dealer
+from maitred.transport.dealers import Dealer, open_dealer
 from maitred.transport.endpoints import connect
 from maitred.transport.lifeline import die_with_parent
+from maitred.transport.refusals import HandshakeRefusals
 from maitred.transport.sockets import dealer
 from maitred.worker.control import Control
 from maitred.worker.loading import AdapterError, extend_path, load_service
@@ -43,6 +49,7 @@ from maitred.worker.readiness import Readiness
 from maitred.worker.requests import Requests, check_room
 from maitred.worker.service import Service
 from maitred.worker.stopping import Stopping
+from maitred.worker.turned_away import TurnedAway, may_change
 from maitred.worker.warming import Call, WarmUp, read_calls
 
 __all__ = ["EXIT_LOAD", "EXIT_REFUSED", "main", "serve"]
@@ -96,9 +103,14 @@ def serve(options: WorkerOptions) -> int:
     except Exception:
         traceback.print_exc()
         return EXIT_LOAD
+    try:
+        shown = _shown(options)
+    except KeyFileError as error:
+        print(error, file=sys.stderr)
+        return EXIT_LOAD
     context: zmq.Context[zmq.Socket[bytes]] = new_context()
     try:
-        return _serve(options, service, calls, context)
+        return _serve(options, shown, service, calls, context)
     finally:
         context.destroy(linger=LEAVE_LINGER_MS)
 
@@ -111,8 +123,18 @@ def _stop_loading(_number: int, _frame: FrameType | None) -> None:
     raise SystemExit(0)
 
 
+def _shown(options: WorkerOptions) -> Credentials:
+    """What it shows; a broker that was started meanwhile may have another secret."""
+    found = credentials(options.endpoint, options.key_file)
+    return Credentials(found.key, "" if found.key else found.secret or options.secret)
+
+
 def _serve(
-    options: WorkerOptions, service: Service, calls: Sequence[Call], context: zmq.Context[zmq.Socket[bytes]]
+    options: WorkerOptions,
+    shown: Credentials,
+    service: Service,
+    calls: Sequence[Call],
+    context: zmq.Context[zmq.Socket[bytes]],
 ) -> int:
     requests = Requests(options, service)
     token = os.urandom(16)
@@ -126,16 +148,18 @@ def _serve(
         requests.running,
         Stopping(requests.window),
         lifeline,
+        shown.key,
     )
     try:
         control.start()
         register = Register(
             options.worker, token, options.pool, options.slots, requests.commands(),
             platform.node()[:255], os.getpid(), f"maitred {metadata.version('maitred')}",
-            prefetch=requests.prefetch, clock=clock.name(), bundles=True,
+            prefetch=requests.prefetch, clock=clock.name(), bundles=True, secret=shown.secret,
         )  # fmt: skip
         connection = RequestsConnection(register, requests.running.held)
-        return _load_and_run(options, context, readiness, connection, requests, control)
+        door = Door(context, options, shown.key, connection)
+        return _load_and_run(options, door, readiness, requests, control)
     finally:
         control.stop()
         requests.window.close()
@@ -143,42 +167,90 @@ def _serve(
             requests.calls.close()
 
 
+class Door:
+    """The connection that requests come by, each time that one is made, and what is done where the broker refuses it.
+
+    Who was never let in has nothing to lose, and tries again: its key, or what that may do, may be added any time. A
+    worker whose key was taken back ends.
+    """
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        options: WorkerOptions,
+        key: KeyFile | None,
+        connection: RequestsConnection,
+    ) -> None:
+        self.connection = connection
+        self._context = context
+        self._options = options
+        self._key = key
+        self._turned_away = TurnedAway("this worker")
+
+    @contextlib.contextmanager
+    def socket(self) -> Generator[tuple[zmq.Socket[bytes], Callable[[], bool]]]:
+        """A DEALER that connects, and what is to be called now and then to have it try again where it is refused."""
+        socket = dealer(self._context, linger_ms=LEAVE_LINGER_MS, key=self._key)
+        refusals = HandshakeRefusals(socket, self._options.endpoint, self._key)
+        connect(socket, self._options.endpoint)
+        try:
+            yield socket, lambda: refusals.look(time.monotonic())
+        finally:
+            refusals.close()
+            socket.close()
+
+    @contextlib.contextmanager
+    def dealer(self) -> Generator[tuple[Dealer, Callable[[], object]]]:
+        """The same for a thread that waits for it itself."""
+        it = self._options
+        made, refusals = open_dealer(it.endpoint, lambda: self._context, key=self._key, linger_ms=LEAVE_LINGER_MS)
+        try:
+            yield made, lambda: refusals.look(time.monotonic())
+        finally:
+            refusals.close()
+            made.close(LEAVE_LINGER_MS / 1000)
+
+    def pause_s(self, error: MaitredError, welcomed: bool) -> float | None:
+        """How long to wait until the next try; None: there is none."""
+        if welcomed or not may_change(error):
+            print(f"the broker refused this worker: {error.message}", file=sys.stderr)
+            return None
+        self._turned_away.note(error)
+        self.connection.show(_shown(self._options).secret)
+        return self._turned_away.pause_s()
+
+
 def _load_and_run(
-    options: WorkerOptions,
-    context: zmq.Context[zmq.Socket[bytes]],
-    readiness: Readiness,
-    connection: RequestsConnection,
-    requests: Requests,
-    control: Control,
+    options: WorkerOptions, door: Door, readiness: Readiness, requests: Requests, control: Control
 ) -> int:
     try:
         if requests.service.needs_trio or options.slots > 1:
-            socket = dealer(context, linger_ms=LEAVE_LINGER_MS)
-            connect(socket, options.endpoint)
-            with socket:
-                return _run_under_trio(options, readiness, socket, connection, requests, control)
-        if not readiness.reach():
-            return 0
-        straight = open_dealer(options.endpoint, lambda: context)
-        try:
-            PlainLoop(straight, connection, requests, control).run()
-        except MaitredError as error:
-            return _refused(error)
-        finally:
-            straight.close(LEAVE_LINGER_MS / 1000)
+            return _run_under_trio(options, door, readiness, requests, control)
+        return _run_plainly(door, requests, control) if readiness.reach() else 0
     except Exception:
         traceback.print_exc()
         return EXIT_LOAD
-    return 0
+
+
+def _run_plainly(door: Door, requests: Requests, control: Control) -> int:
+    while True:
+        with door.dealer() as (straight, look):
+            loop = PlainLoop(straight, door.connection, requests, control, look)
+            try:
+                loop.run()
+                return 0
+            except MaitredError as error:
+                pause_s = door.pause_s(error, loop.welcomed)
+        signal.signal(signal.SIGTERM, _stop_loading)
+        if pause_s is None:
+            return EXIT_REFUSED
+        if loop.stopping:
+            return 0
+        time.sleep(pause_s)
 
 
 def _run_under_trio(
-    options: WorkerOptions,
-    readiness: Readiness,
-    socket: zmq.Socket[bytes],
-    connection: RequestsConnection,
-    requests: Requests,
-    control: Control,
+    options: WorkerOptions, door: Door, readiness: Readiness, requests: Requests, control: Control
 ) -> int:
     import trio  # here: a worker of plain functions never needs it
 
@@ -196,18 +268,27 @@ def _run_under_trio(
             signal.signal(signal.SIGTERM, stop_loading)
             if not await readiness.areach(in_threads=options.slots > 1):
                 return 0
-            try:
-                await TrioLoop(socket, connection, requests, control, options.clients_endpoint, options.slots).run()
-            except MaitredError as error:
-                return _refused(error)
+            while (pause_s := await serve()) is not None:
+                if pause_s < 0:
+                    return EXIT_REFUSED
+                await trio.sleep(pause_s)
         return 0
 
+    async def serve() -> float | None:
+        """Seconds after which to try again; less than 0: never; None: it has ended."""
+        with door.socket() as (socket, look):
+            loop = TrioLoop(
+                socket, door.connection, requests, control, options.clients_endpoint, options.slots,
+                look, options.key_file,
+            )  # fmt: skip
+            try:
+                await loop.run()
+            except MaitredError as error:
+                pause_s = door.pause_s(error, loop.welcomed)
+                return -1.0 if pause_s is None else pause_s
+            return None
+
     return trio.run(run)
-
-
-def _refused(error: MaitredError) -> int:
-    print(f"the broker refused this worker: {error.message}", file=sys.stderr)
-    return EXIT_REFUSED
 
 
 def _redirect(descriptor: int) -> None:

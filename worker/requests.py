@@ -50,7 +50,7 @@ class Requests:
         self.service = service
         self.running = Running(Held())
         self.sessions = Sessions()
-        self.calls = Calls(options.clients_endpoint) if options.clients_endpoint else None
+        self.calls = Calls(options.clients_endpoint, options.key_file) if options.clients_endpoint else None
         self.page = options.started or StartedPage(MAX_SLOTS)
         largest = _largest_batch(service)
         self.prefetch = max(0, min(options.prefetch, MAX_SLOTS // largest - options.slots))

@@ -9,7 +9,7 @@ import contextlib
 import signal
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import trio
@@ -54,6 +54,11 @@ class TrioLoop:
     Args:
         clients_endpoint: where `acall` calls.
         slots: requests that run at a time, or batches; the synchronous ones in threads, where it is more than one.
+        look: called each second; returns whether it touched the socket.
+        key_file: of the key that `acall` calls with.
+
+    Attributes:
+        welcomed: whether the broker has let this worker in.
     """
 
     def __init__(
@@ -64,7 +69,12 @@ class TrioLoop:
         control: Control,
         clients_endpoint: str | None,
         slots: int,
+        look: Callable[[], bool] = lambda: False,
+        key_file: str | None = None,
     ) -> None:
+        self.welcomed = False
+        self._look_around = look
+        self._key_file = key_file
         self._clients_endpoint = clients_endpoint
         self._calls: AsyncCalls | None = None
         self._pump = Pump([socket], self._receive, on_idle=self._register_if_stranger)
@@ -108,7 +118,7 @@ class TrioLoop:
 
     async def _serve_until_told_to_end(self, nursery: trio.Nursery) -> None:
         if self._clients_endpoint is not None:
-            self._calls = AsyncCalls(self._clients_endpoint, nursery)
+            self._calls = AsyncCalls(self._clients_endpoint, nursery, self._key_file)
         await nursery.start(self._obey_sigterm)
         await nursery.start(self._pump.run)
         nursery.start_soon(self._stay_in_touch)
@@ -135,6 +145,8 @@ class TrioLoop:
     async def _stay_in_touch(self) -> None:
         while True:
             await trio.sleep(IDLE_S)
+            if self._look_around():
+                self._pump.kick()
             self._wait_no_longer()
             if not self._runs:
                 self._sessions.idle()
@@ -189,6 +201,7 @@ class TrioLoop:
             case messages.WorkerGrant():
                 self._requests.running.grant((order.client, order.id), order.parts)
             case messages.Welcome():
+                self.welcomed = True
                 self._bundles = order.bundles
                 self._requests.welcomed(order)
                 self._requests.page.mark_ready()

@@ -95,8 +95,7 @@ class ScriptedBroker:
             time.sleep(0.002)
 
     def _run(self) -> None:
-        router = sockets.router(self._context, zap_domain="clients", handled=False, linger_ms=0)
-        router.bind(self.clients)
+        router = self._listen()
         while not self._stop.is_set():
             if self._forget.is_set():
                 self._known, self._epoch = {}, os.urandom(16)
@@ -112,6 +111,11 @@ class ScriptedBroker:
                     with contextlib.suppress(zmq.ZMQError):  # who asked is gone already
                         router.send_multipart([peer, *answer])
         router.close(linger=0)
+
+    def _listen(self) -> zmq.Socket[bytes]:
+        router = sockets.router(self._context, zap_domain="clients", handled=False, linger_ms=0)
+        router.bind(self.clients)
+        return router
 
     def _heard(self, peer: bytes, received: list[bytes]) -> Iterable[frames.Frames]:
         message, body = frames.from_client.decode(received)

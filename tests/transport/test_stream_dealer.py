@@ -19,6 +19,7 @@ from maitred.transport.dealers import READABLE, ROOM, WOKEN, Dealer, StreamDeale
 from maitred.transport.endpoints import bind
 from maitred.transport.errors import ConnectError, SocketClosed, WouldBlock
 from maitred.transport.frames import TooManyFrames
+from maitred.transport.refusals import DirectRefusals
 from maitred.transport.sockets import router
 from maitred.transport.wake import Wake
 
@@ -90,7 +91,8 @@ def make(context: zmq.Context[Any], kind: str) -> Iterator[Callable[..., Dealer]
     with contextlib.ExitStack() as stack:
 
         def make(endpoint: str, wakes: list[int] | None = None) -> Dealer:
-            dealer = open_dealer(endpoint, lambda: context, wakes or [])
+            dealer, refusals = open_dealer(endpoint, lambda: context, wakes or [])
+            stack.callback(refusals.close)
             assert isinstance(dealer, StreamDealer if kind == "direct" else ZmqDealer)
             stack.callback(dealer.close)
             return dealer
@@ -281,6 +283,10 @@ def test_who_asks_for_a_key_is_told_apart_from_who_is_not_there(context):
     dealer = StreamDealer(bind(socket, "tcp://127.0.0.1:0"))
     dealer.wait(0.2, for_room=True)
     assert dealer.refused == "mechanism"
+    refusals = DirectRefusals(dealer, "tcp://it")
+    refusals.look(time.monotonic())
+    assert refusals.refusal is not None
+    assert refusals.refusal.details["reason"] == "key_needed"
     dealer.close()
     assert public
 
