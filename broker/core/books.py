@@ -58,8 +58,11 @@ def call_up(session: Session, owner: Worker) -> None:
     session.lines.remove(request)
     if owner.queue is None:
         owner.queue = Queue()
+    first = not owner.queue
     owner.queue.push(request)
     request.pool.owing[owner] = None
+    if first:  # nothing is sent ahead to a worker at which something waits that may go nowhere else
+        request.pool.ready.place(owner)
 
 
 def send_back(session: Session) -> None:
@@ -83,10 +86,11 @@ def _leave_owners_queue(session: Session, request: Request) -> None:
     owner.queue.remove(request)
     if not owner.queue:
         del request.pool.owing[owner]
+        request.pool.ready.place(owner)
 
 
 def take_owned(pool: Pool, owner: Worker) -> Request:
-    """Take the next request out of an owner's queue, to be handed over to it."""
+    """Take the next request out of an owner's queue, to be handed over to it: its place by load is found then."""
     assert owner.queue is not None
     request = owner.queue.pop()
     if not owner.queue:

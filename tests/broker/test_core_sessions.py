@@ -512,3 +512,16 @@ def test_a_session_that_found_only_a_suspect_worker_has_an_owner_soon_after_it_i
     bench.tell(worker, m.Heartbeat())
     bench.advance(1.1)
     assert any(isinstance(message, m.SessionOpen) for message, _ in bench.take(worker))
+
+
+def test_nothing_is_sent_ahead_to_a_worker_at_which_a_session_waits() -> None:
+    bench = Bench()
+    worker = bench.worker(100, 1, prefetch=1)
+    clients = [bench.client(number) for number in (7, 8, 9)]
+    for number, client in enumerate(clients[:2]):
+        bench.tell(client, m.Open(1, id128(50 + number), POOL), b"\x80")
+        bench.tell(client, m.Request(2, POOL, "echo", session=id128(50 + number)), b"x")
+    assert len(bench.core.state.pools[POOL].ready) == 0
+    bench.tell(clients[1], m.Cancel(2))
+    assert len(bench.core.state.pools[POOL].ready) == 1
+    assert len(bench.orders(worker)) == 1
