@@ -1,11 +1,11 @@
-# make demo | test | check | soak | bench | peers: nothing but python3 (3.11 or later, with venv) and make is assumed.
+# make demo | test | check | soak | bench | peers | node: nothing but python3 (3.11 or later, with venv) and make is assumed.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test check soak bench peers format clean
+.PHONY: demo test check soak bench peers node format clean
 
 $(VENV)/.installed: pyproject.toml
 	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' || { \
@@ -37,9 +37,13 @@ bench: $(VENV)/.installed
 peers:
 	@sh scripts/peers.sh
 
+# What the example client in examples/node needs, from its lock file. Needs Node.js 20 or later with npm.
+node:
+	@sh scripts/node.sh
+
 format: $(VENV)/.installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) build dist *.egg-info examples/node/node_modules

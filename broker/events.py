@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import structlog
 
@@ -29,6 +30,9 @@ WARNINGS = frozenset(
 )
 FLOODS = frozenset(
     {
+        "auth.refused",
+        "auth.denied",
+        "operator.refused",
         "protocol.error",
         "protocol.refused",
         "pool.saturated",
@@ -59,7 +63,7 @@ def make_logger(level: str, style: str) -> Logger:
         else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=20)
     )
     return structlog.wrap_logger(
-        structlog.PrintLogger(sys.stderr),
+        structlog.PrintLogger(cast("Any", _Stderr())),
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=style == "json"),
@@ -67,6 +71,18 @@ def make_logger(level: str, style: str) -> Logger:
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
     )
+
+
+class _Stderr:
+    """Standard error; a line that cannot be written (a full disk, a closed terminal) is lost, and nothing else is."""
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            sys.stderr.flush()
 
 
 class EventLog:

@@ -4,11 +4,14 @@
     GET /readyz          200: a pool at least can serve; 503: none can; with the reason of each that cannot
     GET /readyz/POOL     200: this one can; 503 with the reason; 404: there is no such pool
 
+Where there is a token, all but /healthz ask for it: `Authorization: Bearer …`, or 401.
+
 A single pool that is ill must not take the others from whoever goes by `/readyz`; who depends on one asks for that one.
 """
 
 from __future__ import annotations
 
+import hmac
 import os
 import socket
 from collections.abc import Awaitable, Callable
@@ -20,6 +23,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from maitred.transport.errors import BindError
 
@@ -30,6 +34,10 @@ GRACE_S = 0.1
 
 MAX_TARGET_BYTES = 4096
 """Of a request's first line and headers: probes and scrapers send a tenth of it."""
+
+
+UNGUARDED = frozenset({"/healthz"})
+"""Says no more than that something listens here, to those who watch it and should know no secret."""
 
 
 def listen(address: str) -> socket.socket:
@@ -50,7 +58,10 @@ def listen(address: str) -> socket.socket:
 
 
 async def serve(
-    listener: socket.socket, readiness: Callable[[], dict[str, Any]], ended: Callable[[], Awaitable[Any]]
+    listener: socket.socket,
+    readiness: Callable[[], dict[str, Any]],
+    ended: Callable[[], Awaitable[Any]],
+    token: str = "",
 ) -> None:
     """Serve until `ended` returns. Owns the listener.
 
@@ -58,6 +69,7 @@ async def serve(
         listener: as made by `listen`.
         readiness: the broker's table of that name.
         ended: waits until the broker has.
+        token: what is asked for; "": nothing.
     """
 
     async def healthz(_: Request) -> Response:
@@ -80,4 +92,31 @@ async def serve(
     config.graceful_timeout = GRACE_S
     config.h11_max_incomplete_size = MAX_TARGET_BYTES
     config.include_server_header = False
-    await cast("Any", hypercorn.trio).serve(Starlette(routes=routes), config, shutdown_trigger=ended)
+    app: ASGIApp = Starlette(routes=routes)
+    if token:
+        app = _Guarded(app, token)
+    await cast("Any", hypercorn.trio).serve(app, config, shutdown_trigger=ended)
+
+
+class _Guarded:
+    """Asks for a token before anything else is looked at, what there is not included."""
+
+    def __init__(self, app: ASGIApp, token: str) -> None:
+        self._app = app
+        self._token = token.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan" or scope["path"] in UNGUARDED or self._has_token(scope):
+            await self._app(scope, receive, send)
+        elif scope["type"] == "http":
+            text = "a token is needed: Authorization: Bearer TOKEN\n"
+            await PlainTextResponse(text, 401, {"WWW-Authenticate": "Bearer"})(scope, receive, send)
+        else:
+            await send({"type": "websocket.close"})
+
+    def _has_token(self, scope: Scope) -> bool:
+        shown = [value for name, value in scope["headers"] if name.lower() == b"authorization"]
+        if len(shown) != 1:
+            return False
+        scheme, _, token = shown[0].partition(b" ")
+        return scheme.lower() == b"bearer" and hmac.compare_digest(token.strip(), self._token)

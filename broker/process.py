@@ -1,19 +1,17 @@
-"""A broker's process: bind, say so, serve, drain, end. What it decides is in `core`, how it talks in `shell`.
+"""A broker's process: read its keys, bind, serve, end. What it does in between is in `serving`.
 
     run(settings)     in this process: `maitred broker`, `maitred-broker`
     child()           as a child of `maitred up`: the settings are the first line of standard input, whose end means that
                       the parent is gone; the bound endpoints are the first line of standard output
 
-SIGTERM and SIGINT drain; a second one ends it at once.
+SIGTERM and SIGINT drain; a second one ends it at once. SIGHUP has it read again whose keys may do what.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import gc
 import os
-import signal
 import socket
 import sys
 import time
@@ -22,29 +20,28 @@ from importlib import metadata
 from pathlib import Path
 
 import msgspec
-import trio
 import zmq
 
-from maitred.broker.events import EventLog, Logger, make_logger
+from maitred.broker.core.effects import Side
+from maitred.broker.doors import DoorError, refuse_unguarded
+from maitred.broker.events import Logger, make_logger
+from maitred.broker.keyring import Keyring, read_keyring, read_token
+from maitred.broker.ports import open_ports
+from maitred.broker.serving import EXIT_FORCED, Serving
 from maitred.broker.settings import BrokerSettings
-from maitred.broker.shell import Shell
-from maitred.config.rundir import Connection, RunDirError, claim, run_dir
-from maitred.transport import clock
+from maitred.config.authorized import AuthorizedError
+from maitred.config.key_file import KeyFileError
+from maitred.config.rundir import Connection, RunDir, RunDirError, claim, run_dir
 from maitred.transport.context import new_context
-from maitred.transport.endpoints import bind
 from maitred.transport.errors import EndpointError
 from maitred.transport.host import Host
-from maitred.transport.lifeline import Lifeline, die_with_parent
-from maitred.transport.sockets import router
+from maitred.transport.lifeline import die_with_parent
+from maitred.transport.undumpable import make_undumpable
 
-__all__ = ["EXIT_FORCED", "Bound", "child", "run"]
+__all__ = ["EXIT_FORCED", "START_ERRORS", "Bound", "child", "run"]
 
-EXIT_FORCED = 1
-"""Ended by a second signal, or by the end of its parent, with requests unanswered."""
-
-LAST_WORDS_S = 0.1
-"""How long the sockets stay open after the last answer: a DEALER with IMMEDIATE, as ours are, drops what it has received
-and not handed on when its connection ends, so a close that follows at once costs one answer in ten."""
+START_ERRORS = (RunDirError, EndpointError, KeyFileError, AuthorizedError, DoorError)
+"""What keeps a broker from starting; the text of each says what to do."""
 
 
 class Bound(msgspec.Struct, frozen=True):
@@ -60,42 +57,71 @@ class Bound(msgspec.Struct, frozen=True):
     secret: str = ""
     majordomo: str = ""
 
+    def __repr__(self) -> str:
+        return f"Bound(clients={self.clients}, workers={self.workers}, pid={self.pid}, http={self.http!r}, secret=…)"
+
 
 def run(settings: BrokerSettings, on_ready: Callable[[Bound], object] = lambda _: None) -> int:
     """Serve until a signal; returns the exit code.
 
     Raises:
         BrokerRunning, RunDirError: another broker has the run directory, or it cannot be used.
+        KeyFileError, AuthorizedError: the broker's key, its HTTP token or the authorisation file cannot be used.
         BindError: an endpoint cannot be listened at.
+        DoorError: an endpoint is, or would be, open to whom it must not be.
     """
     if settings.gc_threshold is not None:
         gc.set_threshold(settings.gc_threshold)
     logger = make_logger(settings.log_level, settings.log_format)
     directory = Path(settings.run_dir) if settings.run_dir else run_dir()
-    with claim(directory) as claimed, contextlib.ExitStack() as stack:
-        context: zmq.Context[zmq.Socket[bytes]] = new_context(settings.io_threads)
-        limits = {"hwm": settings.high_water_mark, "max_frame_bytes": settings.max_message_bytes}
-        try:
-            clients = router(context, zap_domain="clients", **limits)
-            workers = router(context, zap_domain="workers", **limits)
-            majordomo = router(context, zap_domain="majordomo", **limits) if settings.majordomo else None
-            listener = _listen(settings.http)
-            if listener is not None:
-                stack.enter_context(listener)
-            bound = Bound(
-                [bind(clients, claimed.clients_ipc, holds_lock=True), bind(clients, settings.clients)],
-                [bind(workers, claimed.workers_ipc, holds_lock=True), bind(workers, settings.workers)],
-                os.getpid(),
-                _address(listener),
-                majordomo="" if majordomo is None else bind(majordomo, settings.majordomo),
-            )
+    with claim(directory) as claimed:
+        keyring = _read_keys(settings, logger)
+        token = read_token(settings.http_token_file) if settings.http_token_file else ""
+        if not settings.insecure:
+            endpoints = {name: getattr(settings, name) for name in ("clients", "workers", "majordomo")}
+            refuse_unguarded(endpoints, settings.http, keyed=keyring.key is not None, token=bool(token))
+        return _run(settings, claimed, keyring, token, logger, on_ready)
+
+
+def _run(
+    settings: BrokerSettings,
+    claimed: RunDir,
+    keyring: Keyring,
+    token: str,
+    logger: Logger,
+    on_ready: Callable[[Bound], object],
+) -> int:
+    context: zmq.Context[zmq.Socket[bytes]] = new_context(settings.io_threads)
+    with contextlib.ExitStack() as stack:
+        stack.callback(context.destroy)
+        secret = claimed.secret
+        listener = _listen(settings.http)
+        if listener is not None:
+            stack.enter_context(listener)
+        ports = open_ports(context, settings, claimed, keyring.key)
+        clients, workers = ports.endpoints[Side.CLIENTS], ports.endpoints[Side.WORKERS]
+        majordomo = ports.endpoints.get(Side.MAJORDOMO, [""])[-1]
+        bound = Bound(clients, workers, os.getpid(), _address(listener), secret, majordomo)
+
+        def tell() -> None:
             version = metadata.version("maitred")
-            claimed.publish(Connection(os.getpid(), bound.clients, bound.workers, time.time(), version))
-            host = Host(settings.busy_poll_s)
-            tell = lambda: on_ready(bound)  # noqa: E731
-            return host.run(_serve, host, settings, clients, workers, majordomo, listener, logger, tell, directory)
-        finally:
-            context.destroy()
+            claimed.publish(Connection(os.getpid(), clients, workers, time.time(), version, secret))
+            on_ready(bound)
+
+        host = Host(settings.busy_poll_s)
+        return host.run(
+            Serving(host, settings, ports, keyring, secret, logger, claimed.directory).run, tell, listener, token
+        )
+
+
+def _read_keys(settings: BrokerSettings, logger: Logger) -> Keyring:
+    keyring = read_keyring(settings)
+    if keyring.key is not None:
+        make_undumpable()
+        if not keyring.authorized:
+            hint = "nobody can come by TCP: `maitred keys new NAME --role …` makes a key, `maitred reload` has it known"
+            logger.warning("keys.none", file=str(keyring.authorized_file), hint=hint)
+    return keyring
 
 
 def child() -> None:
@@ -110,72 +136,8 @@ def child() -> None:
 
     try:
         sys.exit(run(settings, tell))
-    except (RunDirError, EndpointError) as error:
+    except START_ERRORS as error:
         sys.exit(f"maitred: {error}")
-
-
-async def _serve(
-    host: Host,
-    settings: BrokerSettings,
-    clients: zmq.Socket[bytes],
-    workers: zmq.Socket[bytes],
-    majordomo: zmq.Socket[bytes] | None,
-    listener: socket.socket | None,
-    logger: Logger,
-    on_ready: Callable[[], object],
-    directory: Path,
-) -> int:
-    events = EventLog(logger)
-    make_pump = functools.partial(host.pump, batch=settings.receive_batch)
-    ahead_s = time.monotonic() - trio.current_time()  # both are the same clock, from another beginning
-    core = settings.core(f"maitred {metadata.version('maitred')}", clock.name(), ahead_s)
-    shell = Shell(core, clients, workers, events, make_pump, majordomo)
-    forced = False
-
-    async def obey(task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        nonlocal forced
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-            task_status.started()
-            async for number in signals:
-                if shell.draining:
-                    forced = True
-                    nursery.cancel_scope.cancel()
-                    return
-                logger.info("broker.stopping", signal=signal.Signals(number).name)
-                shell.drain()
-
-    async def watch_parent() -> None:
-        nonlocal forced
-        await Lifeline(0).wait_gone()
-        forced = True
-        nursery.cancel_scope.cancel()
-
-    try:
-        async with trio.open_nursery() as nursery:
-            await nursery.start(obey)
-            await nursery.start(shell.run)
-            if listener is not None:
-                nursery.start_soon(_serve_http, listener, shell, logger)
-            if settings.parent is not None:
-                nursery.start_soon(watch_parent)
-            on_ready()
-            await shell.drained.wait()
-            await trio.sleep(LAST_WORDS_S)
-            nursery.cancel_scope.cancel()
-    except BaseException:
-        _write_post_mortem(shell, directory, logger)
-        raise
-    logger.info("broker.stopped", forced=forced, **_totals(events))
-    return EXIT_FORCED if forced else 0
-
-
-async def _serve_http(listener: socket.socket, shell: Shell, logger: Logger) -> None:
-    from maitred.broker import http
-
-    try:
-        await http.serve(listener, functools.partial(shell.core.table, "readiness", 0.0), shell.drained.wait)
-    except Exception:
-        logger.exception("http.failed")  # nobody's requests depend on it
 
 
 def _listen(address: str) -> socket.socket | None:
@@ -191,15 +153,3 @@ def _address(listener: socket.socket | None) -> str:
         return ""
     host, port = listener.getsockname()[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _totals(events: EventLog) -> dict[str, int]:
-    return {name.replace(".", "_"): count for name, count in events.counts.items() if name.startswith("protocol.")}
-
-
-def _write_post_mortem(shell: Shell, directory: Path, logger: Logger) -> None:
-    """Keep the last headers beside the lock: [seconds, side, route, header] each, oldest first."""
-    path = directory / f"crash-{os.getpid()}.msgpack"
-    inputs = [[now, int(peer.side), peer.route, header] for now, peer, header in shell.inputs]
-    path.write_bytes(msgspec.msgpack.encode(inputs))
-    logger.error("broker.crashed", inputs=len(inputs), written_to=str(path))

@@ -1,6 +1,7 @@
 """`maitred up`: one broker and one agent per pool, started together, watched, restarted, and ended in the right order.
 
 SIGTERM: the broker refuses what is new, waits for what runs, and ends; then the agents do. A second one ends all at once.
+SIGHUP is passed on to the broker, which reads again whose keys may do what; the end of the terminal is a SIGTERM.
 A broker or an agent that dies is started again (`supervision`); an agent's workers end with it, a broker's clients and
 workers find the new one by themselves.
 """
@@ -24,6 +25,7 @@ from maitred.cli.processes import ChildProcess, StartError, launch_broker, liste
 from maitred.cli.readiness import described, wait_ready
 from maitred.cli.supervision import Kept, say
 from maitred.config import Config
+from maitred.transport.terminal import Terminal
 from maitred.worker.agent_settings import AgentSettings
 
 __all__ = ["House", "run_agent", "run_house"]
@@ -45,6 +47,7 @@ class House:
         self._config = config
         self._log = (log_level, log_format)
         self._reload = reload
+        self._terminal = Terminal()
         self._stopping = trio.Event()
         self._exit = Exit.FINE
         self._bound = Bound([], [], 0)
@@ -87,7 +90,8 @@ class House:
         told = settings.of_broker(self._config, *self._log, parent=os.getpid())
         if self._bound.pid:  # the system may have chosen the ports: who is started again comes back to them
             clients, workers = self._bound.clients[-1], self._bound.workers[-1]
-            told = msgspec.structs.replace(told, clients=clients, workers=workers, http=self._bound.http)
+            http, majordomo = self._bound.http, self._bound.majordomo
+            told = msgspec.structs.replace(told, clients=clients, workers=workers, http=http, majordomo=majordomo)
         return launch_broker(told)
 
     async def _note_bound(self, broker: ChildProcess) -> None:
@@ -96,7 +100,7 @@ class House:
     def _launch_agent(self, name: str) -> ChildProcess:
         workers, clients = self._bound.workers[0], self._bound.clients[0]
         told = settings.of_agent(self._config, name, workers, clients, parent=os.getpid(), reload=self._reload)
-        return start_agent(told)
+        return start_agent(msgspec.structs.replace(told, secret=self._bound.secret))
 
     async def _announce(self, began: float) -> None:
         """Print the ready line once nothing more is to be waited for."""
@@ -109,16 +113,23 @@ class House:
     # --- ending ---
 
     async def _obey_signals(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
             task_status.started()
-            async for _ in signals:
-                if self._stopping.is_set():
+            async for number in signals:
+                if number == signal.SIGHUP and not self._terminal.is_gone():
+                    self._reload_broker()
+                elif self._stopping.is_set():
                     self._exit = Exit.FAILED
                     for process in _alive([self._broker, *self._agents]):
                         process.force()
                 else:
                     say("stopping: what runs is finished first; once more ends it at once")
                     self._stopping.set()
+
+    def _reload_broker(self) -> None:
+        for process in _alive([self._broker]):
+            if process.pid == self._bound.pid:  # one that just starts would end by it, and reads the file anyway
+                process.reload()
 
     async def _end(self) -> None:
         """The broker first, as it knows what still runs; the agents when nothing does."""

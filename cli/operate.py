@@ -1,4 +1,4 @@
-"""`maitred scale | recycle | drain | pause | resume`: what an operator does to pools and workers that run.
+"""`maitred scale | recycle | drain | pause | resume | reload`: what an operator does to a broker that runs.
 
 The broker does it, and goes on doing so whatever becomes of the command; `--wait` looks until it is done.
 """
@@ -21,7 +21,7 @@ from maitred.cli.progress import Goal
 from maitred.client import Client
 from maitred.config import format_duration, parse_duration
 
-__all__ = ["drain", "pause", "recycle", "resume", "scale"]
+__all__ = ["drain", "pause", "recycle", "reload", "resume", "scale"]
 
 POLL_S = 0.1
 """How often the tables are asked for: often enough for a person, and nothing to a broker."""
@@ -35,6 +35,7 @@ Drained = Annotated[str, typer.Argument(metavar="[POOL|WORKER]", help="As for re
 Resumed = Annotated[str, typer.Argument(metavar="[POOL]", help="Default: all pools.")]
 Size = Annotated[int, typer.Argument(metavar="N", min=0, help="Within the bounds of the pool's size.")]
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Return once it is done, or once it has begun.")]
+Json = Annotated[bool, typer.Option("--json", help="Print what was changed as JSON.")]
 WaitNot = Annotated[bool, typer.Option("--wait/--no-wait", help="Return once it is done, or at once.")]
 Timeout = Annotated[str, typer.Option("--timeout", metavar="TIME", help="How long to wait: as 30s or 5min.")]
 
@@ -80,6 +81,21 @@ def resume(context: typer.Context, pool: Resumed = "", wait: WaitNot = False, ti
         done = it.tell("resume", pool)
         if wait:
             it.wait(progress.serving(done["pools"]))
+
+
+def reload(context: typer.Context, as_json: Json = False) -> None:
+    """Have the broker read again whose keys may do what. Other settings need a restart."""
+    options: Options = context.obj
+    with talking_to_broker(options) as client:
+        done = client.operate("reload", "")
+    if as_json:
+        print_json(done)
+        return
+    print(f"{done['keys']} {'key is' if done['keys'] == 1 else 'keys are'} authorised")
+    for what in ("added", "removed", "changed"):
+        if done[what]:
+            print(f"{what}: {', '.join(done[what])}")
+    print("the other settings stay as they are: a change of these needs a restart")
 
 
 class _Operation:

@@ -83,6 +83,11 @@ class ChildProcess:
         if self._popen.poll() is None:
             self._popen.send_signal(signal.SIGTERM)
 
+    def reload(self) -> None:
+        """Ask it to read again what it can while it runs."""
+        if self._popen.poll() is None:
+            self._popen.send_signal(signal.SIGHUP)
+
     def force(self) -> None:
         """Have it end at once, with all its own: by its life-line, as a second SIGTERM may be merged with the first."""
         assert self._popen.stdin is not None

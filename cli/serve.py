@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -13,7 +14,7 @@ from maitred.cli.options import Options, load_config
 from maitred.cli.output import Exit, fail
 from maitred.client.endpoint import find_endpoint
 from maitred.config import Config, check_adapters
-from maitred.config.rundir import BrokerRunning, RunDirError, discover_endpoint, discover_workers_endpoint
+from maitred.config.rundir import discover_endpoint, discover_workers_endpoint
 
 __all__ = ["broker", "pool", "up"]
 
@@ -27,24 +28,32 @@ Reload = Annotated[
 ]
 
 
-def up(context: typer.Context, reload: Reload = False) -> None:
+Insecure = Annotated[
+    bool,
+    typer.Option(
+        "--insecure",
+        help="Listen where other hosts reach it without keys, too: whoever does may call, register and operate.",
+    ),
+]
+
+
+def up(context: typer.Context, reload: Reload = False, insecure: Insecure = False) -> None:
     """Start a broker and one agent per pool, and keep them running. Ctrl-C or SIGTERM drains; a second one forces."""
     from maitred.cli.house import run_house
 
-    options: Options = context.obj
+    options = _with_insecure(context.obj, insecure)
     config = load_config(options)
     _refuse_bad_adapters(config, list(config.pools))
     raise typer.Exit(run_house(config, options.log_level, options.log_format, reload=reload))
 
 
-def broker(context: typer.Context) -> None:
+def broker(context: typer.Context, insecure: Insecure = False) -> None:
     """Start the broker alone; workers register from elsewhere."""
-    from maitred.broker.process import Bound
+    from maitred.broker.process import START_ERRORS, Bound
     from maitred.broker.process import run as run_broker  # here and below: `maitred call` should not wait for them
     from maitred.cli import settings
-    from maitred.transport.errors import EndpointError
 
-    options: Options = context.obj
+    options = _with_insecure(context.obj, insecure)
     config = load_config(options)
     told = settings.of_broker(config, options.log_level, options.log_format, parent=None)
 
@@ -54,7 +63,7 @@ def broker(context: typer.Context) -> None:
 
     try:
         code = run_broker(told, tell)
-    except (BrokerRunning, RunDirError, EndpointError) as error:
+    except START_ERRORS as error:
         fail(str(error), Exit.FAILED)
     raise typer.Exit(code)
 
@@ -93,6 +102,11 @@ def pool(
     told = settings.of_agent(config, name, endpoint, clients or discover_endpoint(options.endpoint), parent=os.getpid())
     print(f"maitred pool {name}: starts {told.size} workers, which register at {endpoint}", flush=True)
     raise typer.Exit(run_agent(told))
+
+
+def _with_insecure(options: Options, insecure: bool) -> Options:
+    """The option is the key of the configuration; said on the command line, it wins."""
+    return replace(options, overrides=(*options.overrides, "broker.insecure=true")) if insecure else options
 
 
 def _refuse_bad_adapters(config: Config, names: list[str]) -> None:

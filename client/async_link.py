@@ -27,11 +27,9 @@ from maitred.client.turn import Turn
 from maitred.protocol import limits, messages
 from maitred.protocol.bundles import fits
 from maitred.protocol.client import Question
-from maitred.transport.anyio_dealer import AnyioDealer
-from maitred.transport.endpoints import connect
+from maitred.transport.anyio_dealers import open_anyio_dealer
 from maitred.transport.errors import EndpointError, SocketClosed, WouldBlock
 from maitred.transport.frames import Frame
-from maitred.transport.sockets import dealer
 
 __all__ = ["AsyncLink"]
 
@@ -66,13 +64,10 @@ class AsyncLink:
         self.connection = self.exchange.connection
         self.closed = False
         self.connect_timeout = connect_timeout
-        socket = dealer(context, linger_ms=CLOSE_LINGER_MS)
         try:
-            connect(socket, endpoint)
+            self._dealer = open_anyio_dealer(endpoint, lambda: context, CLOSE_LINGER_MS, self._end_turn)
         except EndpointError as error:
-            socket.close(linger=0)
             raise Unavailable(str(error), reason="no_broker", address=endpoint) from None
-        self._dealer = AnyioDealer(socket, on_portion=self._end_turn)
         self._turn = Turn()
         self._pushing = False
         self._moved: anyio.Event | None = None  # while someone waits: set when WELCOME came or a message left

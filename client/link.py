@@ -16,18 +16,15 @@ import zmq
 from maitred.client.errors import RequestCancelled, Unavailable
 from maitred.client.exchange import Exchange
 from maitred.client.origin import Origin
-from maitred.transport.endpoints import connect
+from maitred.transport.dealers import READABLE, WOKEN, open_dealer
 from maitred.transport.errors import EndpointError, SocketClosed, WouldBlock
-from maitred.transport.frames import Inbox, TooManyFrames, send_message
-from maitred.transport.sockets import dealer
+from maitred.transport.frames import TooManyFrames
 from maitred.transport.wake import Wake
 
-__all__ = ["CLOSE_LINGER_MS", "Link", "closed_error"]
+__all__ = ["CLOSE_LINGER_S", "Link", "closed_error"]
 
-CLOSE_LINGER_MS = 200
+CLOSE_LINGER_S = 0.2
 """How long a BYE or a last CANCEL may take to leave when a link is closed."""
-
-_POLLIN = int(zmq.POLLIN)  # the enumeration's own `&` takes 3 µs
 
 RECEIVE_AT_ONCE = 64
 """Messages taken in before time is looked at again."""
@@ -67,18 +64,15 @@ class Link:
         self._at_once = at_once
         self.intact = True
         self.woken = False
-        self._socket = dealer(context)
-        self._inbox = Inbox(self._socket)
-        self._reading, self._both = zmq.Poller(), zmq.Poller()
-        self._reading.register(self._socket, zmq.POLLIN)
-        self._both.register(self._socket, zmq.POLLIN | zmq.POLLOUT)
-        self.also_wake(closing)
+        try:
+            self._dealer = open_dealer(endpoint, lambda: context, [closing.fileno()])
+        except EndpointError as error:
+            raise Unavailable(str(error), reason="no_broker", address=endpoint) from None
         self._to_close = [None]
 
     def also_wake(self, wake: Wake) -> None:
         """Have `wait` end when this is set; it ends at once until whoever asked for it clears it."""
-        for poller in (self._reading, self._both):
-            poller.register(wake.fileno(), zmq.POLLIN)
+        self._dealer.also_wake(wake.fileno())
 
     def open(self, patience: float) -> None:
         """Connect and be welcomed.
@@ -87,10 +81,6 @@ class Link:
             Unavailable: nobody answered within `patience` seconds, or the broker takes no more clients.
             RequestCancelled: the client was closed meanwhile.
         """
-        try:
-            connect(self._socket, self.endpoint)
-        except EndpointError as error:
-            raise Unavailable(str(error), reason="no_broker", address=self.endpoint) from None
         now = time.monotonic()
         self.connection.start(now)
         while self.connection.welcome is None:
@@ -111,15 +101,14 @@ class Link:
         now = time.monotonic()
         if now >= until:
             return False
-        poller = self._reading if self.flush() else self._both
+        stuck = not self.flush()
         due = self.exchange.next_deadline()
         end = min(until, due)
-        pause_ms = None if end == math.inf else max(0, int((end - now) * 1000) + 1)
-        for which, flags in poller.poll(pause_ms):
-            if which is not self._socket:
-                self.woken = True
-            elif flags & _POLLIN:
-                self._receive()
+        came = self._dealer.wait(None if end == math.inf else max(0.0, end - now), for_room=stuck)
+        if came & WOKEN:
+            self.woken = True
+        if came & READABLE:
+            self._receive()
         now = time.monotonic()
         if now >= due:
             self.exchange.tick(now)
@@ -132,7 +121,7 @@ class Link:
             self.intact = False
             try:
                 message, count = self.connection.first_outgoing()
-                send_message(self._socket, message)
+                self._dealer.send(message)
             except WouldBlock:
                 self.intact = True
                 return False
@@ -157,20 +146,19 @@ class Link:
             if self.intact:
                 self.connection.bye()
                 self.flush()  # nobody may be there to be told
-            self._socket.close(linger=CLOSE_LINGER_MS if self.intact else 0)
+            self._dealer.close(CLOSE_LINGER_S if self.intact else 0)
         self.intact = False
 
     def _receive(self) -> None:
         came = 0
         while came < self._at_once:
             self.intact = False
-            try:
-                message = self._inbox.receive()
-            except zmq.Again:
+            message = self._dealer.receive()
+            if message is None:
                 self.intact = True
                 return
             came += 1
-            if message is not None and not isinstance(message, TooManyFrames):
+            if not isinstance(message, TooManyFrames):
                 came += self.exchange.receive(message, time.monotonic()) - 1
             self.intact = True
 

@@ -23,7 +23,7 @@ class BrokerConfig(Struct, frozen=True):
             Endpoint(),
             "tcp://127.0.0.1:5750",
             "Where clients call, besides an ipc:// endpoint in the run directory, which is always there. Loopback unless "
-            "insecure = true, as a client may run any command.",
+            "there is a key, or insecure = true: a client may run any command.",
         ),
     ]
     workers: Annotated[
@@ -33,7 +33,7 @@ class BrokerConfig(Struct, frozen=True):
             Endpoint(),
             "tcp://127.0.0.1:5751",
             "Where workers and agents register, besides an ipc:// endpoint in the run directory. Loopback unless "
-            "insecure = true, as a worker sees what clients send.",
+            "there is a key, or insecure = true: a worker sees what clients send.",
         ),
     ]
     http: Annotated[

@@ -33,6 +33,16 @@ def unknown_pool(source: str, path: Sequence[str], value: Any, pools: Iterable[s
     return Problem(source, dotted(path), shown(value), f"no pool {shown(name)}", accepted, nearest(name, known))
 
 
+_INSECURE = "insecure = true, or --insecure, where the network is trusted as a whole"
+_NEEDS_KEY = (
+    "127.0.0.1, [::1] or localhost; or keys: `maitred keys new broker`, and in [broker] key = the file that it made; or "
+    + _INSECURE
+)
+_NEEDS_TOKEN = (
+    "127.0.0.1, [::1] or localhost; or http_token = a file with the token to ask for, as `openssl rand -hex 32` makes one, "
+    "mode 600; or " + _INSECURE
+)
+
 _Found = tuple[tuple[str, ...], Any, str, str, str | None]
 """Path, value, reason, what is accepted, the nearest name."""
 
@@ -55,12 +65,14 @@ def _addresses(broker: BrokerConfig) -> Iterator[_Found]:
     addresses = {
         "clients": parse_endpoint(broker.clients),
         "workers": parse_endpoint(broker.workers),
+        "majordomo": parse_endpoint(broker.majordomo) if broker.majordomo else None,
         "http": parse_http(broker.http),
     }
-    written = {"clients": broker.clients, "workers": broker.workers, "http": broker.http}
+    written = {name: str(getattr(broker, name)) for name in addresses}
     for name, address in addresses.items():
-        if address and not address.is_loopback and not broker.insecure:
-            accepted = "127.0.0.1, [::1] or localhost; or insecure = true, where the network is trusted as a whole"
+        guard = broker.http_token_file if name == "http" else broker.key_file
+        if address and not address.is_loopback and guard is None and not broker.insecure:
+            accepted = _NEEDS_TOKEN if name == "http" else _NEEDS_KEY
             yield ("broker", name), written[name], "other hosts can reach it, unauthenticated", accepted, None
     for first, second in itertools.combinations(addresses, 2):
         if _collide(addresses[first], addresses[second], written[first], written[second]):

@@ -2,6 +2,7 @@
 
     broker.lock    held (flock) for as long as the broker lives, whatever becomes of its process; holds its process id
     broker.json    where it listens (`Connection`), written when it does, removed when it ends
+    secret         what the broker's own user can read and nobody else; made once, it outlives brokers
     clients.ipc, workers.ipc
 
 Whoever may write here can stand in for the broker, so a directory that others may enter is refused, on both sides.
@@ -12,6 +13,8 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
+import secrets
 import stat
 import sys
 import time
@@ -19,6 +22,8 @@ from collections.abc import Generator
 from pathlib import Path
 
 import msgspec
+
+from maitred.config.key_file import KeyFileError, read_secret
 
 __all__ = [
     "BrokerRunning",
@@ -35,6 +40,7 @@ __all__ = [
 
 LOCK_FILE = "broker.lock"
 CONNECTION_FILE = "broker.json"
+SECRET_FILE = "secret"
 CLIENTS_SOCKET = "clients.ipc"
 WORKERS_SOCKET = "workers.ipc"
 
@@ -43,6 +49,9 @@ MAX_SOCKET_PATH_BYTES = 107 if sys.platform == "linux" else 103
 
 MAX_CONNECTION_FILE_BYTES = 64 * 1024
 """An honest one has a few hundred."""
+
+SECRET_BYTES = 32
+"""As many as a key has: nobody guesses it."""
 
 LOCK_PATIENCE_S = 0.2
 """How long a held lock is tried again: whoever looks for a broker holds it for some microseconds."""
@@ -88,6 +97,9 @@ class Connection(msgspec.Struct, frozen=True):
     version: str
     secret: str = ""
 
+    def __repr__(self) -> str:
+        return f"Connection(pid={self.pid}, clients={self.clients}, workers={self.workers}, version={self.version!r})"
+
 
 class RunDir:
     """A run directory that this process holds the lock of. `claim` gives it."""
@@ -104,6 +116,15 @@ class RunDir:
     def workers_ipc(self) -> str:
         """Endpoint for workers and agents of this host."""
         return f"ipc://{self.directory / WORKERS_SOCKET}"
+
+    @property
+    def secret(self) -> str:
+        """The secret of the directory, 64 hexadecimal digits: made where there is none, the same for every broker after.
+
+        Raises:
+            RunDirError: others can read it, or it is damaged.
+        """
+        return _secret(self.directory)
 
     def publish(self, connection: Connection) -> None:
         """Let others find the broker, from now until the directory is released."""
@@ -150,12 +171,7 @@ def claim(directory: Path) -> Generator[RunDir]:
 
 def write_connection(directory: Path, connection: Connection) -> None:
     """Write the connection file: whole or not at all, readable by its owner only."""
-    path = directory / CONNECTION_FILE
-    draft = directory / f".{CONNECTION_FILE}.{os.getpid()}"
-    draft.unlink(missing_ok=True)
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
-        file.write(msgspec.json.encode(connection) + b"\n")
-    os.replace(draft, path)
+    _write(directory, CONNECTION_FILE, msgspec.json.encode(connection) + b"\n")
 
 
 def read_connection(directory: Path | None = None) -> Connection | None:
@@ -248,6 +264,32 @@ def _objection(directory: Path) -> str | None:
     if mode & 0o077:
         return f"others may enter it (mode {mode:04o}); chmod 700 it, or {elsewhere}"
     return None
+
+
+# --- below: its files ---
+
+
+def _write(directory: Path, name: str, content: bytes) -> None:
+    draft = directory / f".{name}.{os.getpid()}"
+    draft.unlink(missing_ok=True)
+    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+        file.write(content)
+    os.replace(draft, directory / name)
+
+
+def _secret(directory: Path) -> str:
+    path = directory / SECRET_FILE
+    try:
+        if not path.exists():
+            _write(directory, SECRET_FILE, secrets.token_hex(SECRET_BYTES).encode() + b"\n")
+        found = read_secret(path).strip()
+    except KeyFileError as error:
+        raise RunDirError(f"cannot use the secret of the run directory: {error}") from None
+    except OSError as error:
+        raise RunDirError(f"cannot write {path}: {error.strerror}") from None
+    if not re.fullmatch(f"[0-9a-f]{{{2 * SECRET_BYTES}}}", found):
+        raise RunDirError(f"{path} is damaged: delete it, and the next broker makes another one")
+    return found
 
 
 # --- below: the lock ---

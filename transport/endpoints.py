@@ -15,7 +15,7 @@ import zmq
 
 from maitred.transport.errors import BindError, ConnectError, EndpointError
 
-__all__ = ["IPC_SOCKET_MODE", "bind", "connect"]
+__all__ = ["IPC_SOCKET_MODE", "bind", "check_target", "connect"]
 
 IPC_SOCKET_MODE = 0o600
 """Only the owner may connect to an `ipc://` socket. The directory should be 0700 besides: it is bound before it is
@@ -51,7 +51,8 @@ def bind(socket: zmq.Socket[bytes], endpoint: str, *, holds_lock: bool = False) 
     Raises:
         BindError: `errno` tells the reason, the text names the endpoint and what to do.
     """
-    _prepare(socket, endpoint, BindError)
+    _check(endpoint, BindError)
+    _allow_ipv6(socket, endpoint)
     path = _ipc_path(endpoint)
     if path is not None:
         _clear_the_way(path, endpoint, holds_lock=holds_lock)
@@ -70,16 +71,31 @@ def connect(socket: zmq.Socket[bytes], endpoint: str) -> None:
     Raises:
         ConnectError: the endpoint itself is wrong.
     """
-    _prepare(socket, endpoint, ConnectError)
-    if endpoint.startswith("tcp://") and endpoint.endswith((":0", ":*")):
-        raise ConnectError(errno.EINVAL, f"cannot connect to {endpoint}: the port is missing", endpoint)
+    check_target(endpoint)
+    _allow_ipv6(socket, endpoint)
     try:
         socket.connect(endpoint)
     except zmq.ZMQError as error:
         raise _failure(ConnectError, "connect to", endpoint, error) from None
 
 
-def _prepare(socket: zmq.Socket[bytes], endpoint: str, kind: type[EndpointError]) -> None:
+def check_target(endpoint: str) -> None:
+    """Whether an endpoint can be connected to at all.
+
+    Raises:
+        ConnectError: it is none; the text says what one looks like.
+    """
+    _check(endpoint, ConnectError)
+    if endpoint.startswith("tcp://") and endpoint.endswith((":0", ":*")):
+        raise ConnectError(errno.EINVAL, f"cannot connect to {endpoint}: the port is missing", endpoint)
+
+
+def _allow_ipv6(socket: zmq.Socket[bytes], endpoint: str) -> None:
+    if endpoint.startswith("tcp://["):
+        socket.setsockopt(zmq.IPV6, 1)
+
+
+def _check(endpoint: str, kind: type[EndpointError]) -> None:
     path = _ipc_path(endpoint)
     if path is not None:
         _check_length(path, endpoint, kind)
@@ -93,8 +109,6 @@ def _prepare(socket: zmq.Socket[bytes], endpoint: str, kind: type[EndpointError]
     port = parts["port"]
     if port != "*" and int(port) > HIGHEST_PORT:
         raise kind(errno.EINVAL, f"{endpoint} has port {port}; ports end at {HIGHEST_PORT}", endpoint)
-    if parts["host"].startswith("["):
-        socket.setsockopt(zmq.IPV6, 1)
 
 
 def _ipc_path(endpoint: str) -> str | None:

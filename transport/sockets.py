@@ -1,16 +1,21 @@
 """ROUTER and DEALER sockets with every option set that maitred relies on, and the reason for each.
 
-Neither binds nor connects here (`endpoints.py` does), so a caller may still set CURVE keys. Imports no event loop.
+Neither binds nor connects here (`endpoints.py` does). libzmq takes most options at that moment, CURVE's too, so that one
+ROUTER can be bound to `ipc://` without keys, `secure`d, and bound to `tcp://` with them. Imports no event loop.
 """
 
 from __future__ import annotations
 
 import random
+from typing import TYPE_CHECKING
 
 import zmq
 
 from maitred.protocol import limits
 from maitred.transport.endpoints import bind, connect
+
+if TYPE_CHECKING:
+    from maitred.config.key_file import KeyFile
 
 __all__ = [
     "DEALER_LINGER_MS",
@@ -21,6 +26,7 @@ __all__ = [
     "connect",
     "dealer",
     "router",
+    "secure",
 ]
 
 DEFAULT_HWM = 64
@@ -44,7 +50,8 @@ HANDSHAKE_TIMEOUT_MS = 4000
 """A peer that connects and says nothing is cut off; libzmq's 30 s would let idle connections use up descriptors."""
 
 HEARTBEAT_INTERVAL_MS = 5000
-"""ZMTP's own ping, which finds connections whose other end vanished without a word."""
+"""ZMTP's own ping of a DEALER, which finds a broker that vanished without a word. A ROUTER answers it and sends none: who
+reads his connection himself (`stream_dealer`) reads nothing while he runs a function, and is judged by ours."""
 
 HEARTBEAT_TIMEOUT_MS = 30_000
 """Silence after which the connection is cut. A frame counts only when all of it has come, so this must be longer than
@@ -73,21 +80,22 @@ def router(
     context: zmq.Context[zmq.Socket[bytes]],
     *,
     zap_domain: str,
+    handled: bool = True,
     hwm: int = DEFAULT_HWM,
     max_frame_bytes: int = DEFAULT_MAX_FRAME_BYTES,
     linger_ms: int = ROUTER_LINGER_MS,
-    heartbeat_timeout_ms: int = HEARTBEAT_TIMEOUT_MS,
 ) -> zmq.Socket[bytes]:
     """Make a ROUTER, not yet bound.
 
     Args:
         context: the process's context, made after any fork.
         zap_domain: a name for this side, never empty. Without a domain libzmq 4.3.5 can abort when it closes amid a
-            ZMTP/1.0 greeting, and CURVE lets anyone in. Without a handler the domain alone refuses nobody.
+            ZMTP/1.0 greeting, and CURVE lets anyone in.
+        handled: whether the context has a handler of handshakes (`zap`), without which every connection is refused.
+            False lets everybody in where it has none: for tests and measurements.
         hwm: messages queued for each peer, each way.
         max_frame_bytes: a peer that sends a larger frame is disconnected.
         linger_ms: how long unsent messages may leave after closing.
-        heartbeat_timeout_ms: silence after which a connection is cut.
 
     Raises:
         ValueError: the ZAP domain is empty.
@@ -101,14 +109,23 @@ def router(
     # makes itself never collide.
     socket.setsockopt(zmq.ROUTER_HANDOVER, 0)
     socket.setsockopt(zmq.ZAP_DOMAIN, zap_domain.encode())
+    # Without it libzmq lets everybody in, with any key, where the handler is missing.
+    socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, int(handled))
     socket.setsockopt(zmq.BACKLOG, LISTEN_BACKLOG)
-    _common(socket, hwm, max_frame_bytes, linger_ms, heartbeat_timeout_ms)
+    _common(socket, hwm, max_frame_bytes, linger_ms)
     return socket
+
+
+def secure(socket: zmq.Socket[bytes], key: KeyFile) -> None:
+    """Have what a ROUTER is bound to from here on ask for CURVE, as the owner of this key; what it is bound to stays."""
+    socket.setsockopt(zmq.CURVE_SERVER, 1)
+    socket.setsockopt(zmq.CURVE_SECRETKEY, key.secret.encode())
 
 
 def dealer(
     context: zmq.Context[zmq.Socket[bytes]],
     *,
+    key: KeyFile | None = None,
     hwm: int = DEFAULT_HWM,
     max_frame_bytes: int = DEALER_MAX_FRAME_BYTES,
     linger_ms: int = DEALER_LINGER_MS,
@@ -119,6 +136,7 @@ def dealer(
 
     Args:
         context: the process's context, made after any fork.
+        key: whose key to show, and the one that the broker must have; for `tcp://` only, as `ipc://` goes by the kernel.
         hwm: messages queued each way.
         max_frame_bytes: a broker that sends a larger frame is disconnected.
         linger_ms: how long unsent messages may leave after closing.
@@ -135,22 +153,24 @@ def dealer(
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, draw.randint(*RECONNECT_LIMIT_MS))
     if zap_domain:
         socket.setsockopt(zmq.ZAP_DOMAIN, zap_domain.encode())
-    _common(socket, hwm, max_frame_bytes, linger_ms, heartbeat_timeout_ms)
+    socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_INTERVAL_MS)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, heartbeat_timeout_ms)
+    # What we ask the other end to wait for us: the same, as it may be the one that is cut off.
+    socket.setsockopt(zmq.HEARTBEAT_TTL, heartbeat_timeout_ms)
+    if key is not None:
+        socket.setsockopt(zmq.CURVE_SERVERKEY, key.server.encode())
+        socket.setsockopt(zmq.CURVE_PUBLICKEY, key.public.encode())
+        socket.setsockopt(zmq.CURVE_SECRETKEY, key.secret.encode())
+    _common(socket, hwm, max_frame_bytes, linger_ms)
     return socket
 
 
-def _common(
-    socket: zmq.Socket[bytes], hwm: int, max_frame_bytes: int, linger_ms: int, heartbeat_timeout_ms: int
-) -> None:
+def _common(socket: zmq.Socket[bytes], hwm: int, max_frame_bytes: int, linger_ms: int) -> None:
     socket.setsockopt(zmq.SNDHWM, hwm)
     socket.setsockopt(zmq.RCVHWM, hwm)
     socket.setsockopt(zmq.LINGER, linger_ms)
     socket.setsockopt(zmq.MAXMSGSIZE, max_frame_bytes)
     socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_TIMEOUT_MS)
-    socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_INTERVAL_MS)
-    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, heartbeat_timeout_ms)
-    # What we ask the other end to wait for us: the same, as it may be the one that is cut off.
-    socket.setsockopt(zmq.HEARTBEAT_TTL, heartbeat_timeout_ms)
     socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
     socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, KEEPALIVE_IDLE_S)
     socket.setsockopt(zmq.TCP_KEEPALIVE_INTVL, KEEPALIVE_INTERVAL_S)

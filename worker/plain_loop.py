@@ -19,15 +19,13 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
-import zmq
-from zmq.backend import zmq_poll
-
 from maitred.protocol import messages
 from maitred.protocol.bundles import first_of, opened
 from maitred.protocol.frames import Frames
 from maitred.protocol.worker import RequestsConnection
+from maitred.transport.dealers import ROOM, Dealer
 from maitred.transport.errors import WouldBlock
-from maitred.transport.frames import Inbox, TooManyFrames, send_message
+from maitred.transport.frames import TooManyFrames
 from maitred.worker import answers
 from maitred.worker.batch import Answer, Batch
 from maitred.worker.context import Cancelled
@@ -43,10 +41,10 @@ from maitred.worker.sessions import Owned
 
 __all__ = ["PlainLoop"]
 
-IDLE_MS = 1000
+IDLE_S = 1.0
 """An idle worker says so this often on the connection its requests come by: a broken one is found, and made anew."""
 
-WAIT_FOR_BROKER_MS = 500
+WAIT_FOR_BROKER_S = 0.5
 """An answer waits for the broker to come back, in steps of this, so that SIGTERM is heard meanwhile."""
 
 
@@ -65,18 +63,14 @@ class PlainLoop:
     """Serves until SIGTERM.
 
     Args:
-        socket: connected; owned by the caller.
+        dealer: where its requests come by; owned by the caller.
         connection: the protocol's half.
         requests: what to serve.
         control: begins to beat when the worker is registered.
     """
 
-    def __init__(
-        self, socket: zmq.Socket[bytes], connection: RequestsConnection, requests: Requests, control: Control
-    ) -> None:
-        self._socket = socket
-        self._wait_ms = -1
-        self._inbox = Inbox(socket)
+    def __init__(self, dealer: Dealer, connection: RequestsConnection, requests: Requests, control: Control) -> None:
+        self._dealer = dealer
         self._connection = connection
         self._requests = requests
         self._control = control
@@ -86,7 +80,6 @@ class PlainLoop:
         self._sessions = SessionOrders(requests, self._send_for_session)
         self._arrived: deque[Frames] = deque()
         self._holding = Holding()
-        self._look = [(socket, int(zmq.POLLIN))]
         self._ended = 0.0
         self._bundles = False
         self._waiting = False
@@ -128,19 +121,17 @@ class PlainLoop:
 
     def _wait(self) -> tuple[messages.ToWorker, Sequence[Any]] | None:
         """Sleep until a message came; an idle connection is used, so that a broken one is noticed."""
-        if self._sessions.deferred or self._wait_ms != IDLE_MS:
-            self._wait_no_longer_than(self._sessions.next_deadline())
+        pause_s = self._no_longer_than(self._sessions.next_deadline()) if self._sessions.deferred else IDLE_S
         try:
             self._waiting = True
             if self._stopping:
                 return None
-            message = self._inbox.receive(wait=True)
+            self._dealer.wait(pause_s)
         except _Terminated:  # what had just come was not begun: it goes to others when this worker leaves
             return None
-        except zmq.Again:
-            message = None
         finally:
             self._waiting = False
+        message = self._dealer.receive()
         if message is None:
             self._send(self._connection.heartbeat(), wait=False)
         if message is None or isinstance(message, TooManyFrames):
@@ -157,11 +148,10 @@ class PlainLoop:
     def _receive(self) -> tuple[messages.ToWorker, Sequence[Any]] | None:
         """The next message, if one has arrived."""
         while not self._arrived:
-            try:
-                message = self._inbox.receive()
-            except zmq.Again:
+            message = self._dealer.receive()
+            if message is None:
                 return None
-            if message is not None and not isinstance(message, TooManyFrames):
+            if not isinstance(message, TooManyFrames):
                 return self._connection.receive(self._first(message))
         return self._connection.receive(self._arrived.popleft())
 
@@ -248,7 +238,7 @@ class PlainLoop:
         """Whether the next request is there; looked for only in a burst, where this one had not to be waited for."""
         if self._arrived or self._backlog:
             return True
-        return began - self._ended < AT_ONCE_S and bool(zmq_poll(self._look, 0))
+        return began - self._ended < AT_ONCE_S and self._dealer.has_message()
 
     # --- sessions: one thing happens at a time here, so nothing runs beside their requests ---
 
@@ -271,13 +261,8 @@ class PlainLoop:
     async def _send_for_session(self, message: Frames) -> bool:
         return self._send(message)
 
-    def _wait_no_longer_than(self, deadline: float) -> None:
-        wait_ms = IDLE_MS
-        if deadline != math.inf:
-            wait_ms = min(IDLE_MS, max(0, math.ceil((deadline - time.monotonic()) * 1000)))
-        if wait_ms != self._wait_ms:
-            self._wait_ms = wait_ms
-            self._socket.setsockopt(zmq.RCVTIMEO, wait_ms)
+    def _no_longer_than(self, deadline: float) -> float:
+        return IDLE_S if deadline == math.inf else min(IDLE_S, max(0.0, deadline - time.monotonic()))
 
     def _serve_batch(self, batch: Batch) -> None:
         self._finish(batch.left_out)
@@ -346,8 +331,8 @@ class PlainLoop:
         """Hand a message to ZeroMQ; False where it was given up: while the broker is away, it waits until SIGTERM."""
         while True:
             try:
-                send_message(self._socket, message)
+                self._dealer.send(message)
                 return True
             except WouldBlock:
-                if not wait or (not self._socket.poll(WAIT_FOR_BROKER_MS, zmq.POLLOUT) and self._stopping):
+                if not wait or (not self._dealer.wait(WAIT_FOR_BROKER_S, for_room=True) & ROOM and self._stopping):
                     return False

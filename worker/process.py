@@ -31,6 +31,7 @@ from maitred.protocol.messages import Register
 from maitred.protocol.worker import ControlConnection, RequestsConnection
 from maitred.transport import clock
 from maitred.transport.context import new_context
+from maitred.transport.dealers import open_dealer
 from maitred.transport.endpoints import connect
 from maitred.transport.lifeline import die_with_parent
 from maitred.transport.sockets import dealer
@@ -150,22 +151,24 @@ def _load_and_run(
     requests: Requests,
     control: Control,
 ) -> int:
-    socket = dealer(context, linger_ms=LEAVE_LINGER_MS)
-    connect(socket, options.endpoint)
     try:
         if requests.service.needs_trio or options.slots > 1:
-            return _run_under_trio(options, readiness, socket, connection, requests, control)
+            socket = dealer(context, linger_ms=LEAVE_LINGER_MS)
+            connect(socket, options.endpoint)
+            with socket:
+                return _run_under_trio(options, readiness, socket, connection, requests, control)
         if not readiness.reach():
             return 0
+        straight = open_dealer(options.endpoint, lambda: context)
         try:
-            PlainLoop(socket, connection, requests, control).run()
+            PlainLoop(straight, connection, requests, control).run()
         except MaitredError as error:
             return _refused(error)
+        finally:
+            straight.close(LEAVE_LINGER_MS / 1000)
     except Exception:
         traceback.print_exc()
         return EXIT_LOAD
-    finally:
-        socket.close()
     return 0
 
 

@@ -48,7 +48,7 @@ class Owned:
         order = self.order
         left = max(0.0, self.used_at + order.ttl - now)
         message = SessionHeld(
-            order.session, order.client, order.epoch, order.ttl, left, order.affinity, self.served
+            order.session, order.client, order.epoch, order.ttl, left, order.affinity, self.served, order.principal
         )  # fmt: skip
         return encode(message, [self.metadata])
 

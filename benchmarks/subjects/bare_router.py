@@ -55,7 +55,7 @@ def bare_router(transport: Transport) -> Generator[BareRouter]:
 def serve() -> NoReturn:
     """Be that process."""
     told = settings(BareRouter)
-    socket = router(zmq.Context(), zap_domain="bench")
+    socket = router(zmq.Context(), zap_domain="bench", handled=False)
     report(BareRouter(bind(socket, told.endpoint)))
     while True:
         peer = socket.recv_multipart()[0]

@@ -7,23 +7,19 @@ from typing import Any
 
 import msgspec
 
+from maitred.broker.core.account import MAX_RETRIES, RETRY_SHARE
+from maitred.broker.core.allowance import excess
 from maitred.broker.core.books import enter, judge
 from maitred.broker.core.dispatch import Dispatcher
 from maitred.broker.core.model import Client, Request
 from maitred.broker.core.pool import Pool
 from maitred.broker.core.refusals import refuse_unknown_pool
+from maitred.broker.core.rights import denied_call
 from maitred.broker.core.sessions import Sessions
 from maitred.broker.core.state import State
 from maitred.broker.core.words import nearest
 from maitred.protocol import limits, messages
 from maitred.protocol.errors import Code
-
-RETRY_SHARE = 0.1
-"""Re-runs that a client's requests may cause, as a share of them: what takes workers down must not double the load."""
-
-MAX_RETRIES = 100.0
-"""What a client may save up of it, and has to begin with."""
-
 
 RESERVED_PART = 20
 """One of so many places, and one at least, is for those who come back as told, while there are any: among many who never
@@ -47,6 +43,9 @@ class Admission:
         pool = self._find_pool(client, message)
         if pool is None:
             return
+        if client.calls is not None and not client.calls.allow(pool.name, message.command):
+            self._deny(client, message, pool)
+            return
         size = len(body[0]) if len(body) == 1 else sum(len(frame) for frame in body)
         if not self._is_served(client, message, size, body, pool):
             return
@@ -61,12 +60,10 @@ class Admission:
         if message.due and client.same_clock:
             timeout = min(timeout, max(message.due - self._state.settings.clock_ahead_s - now, 0.0))
         easy = self._is_at_ease(pool, size)
-        identity = client.identity
-        if not (easy and identity.max_in_flight is None) and not self._has_room(
-            client, message, size, pool, timeout, now
-        ):
+        account = client.identity.account
+        if not (easy and not account.limited) and not self._has_room(client, message, size, pool, timeout, now):
             return
-        request = Request(key, client.peer, identity, pool, message.command, body, size)
+        request = Request(key, client.peer, client.identity, pool, message.command, body, size)
         self._state.admitted += 1
         request.admitted = self._state.admitted
         request.received_at = now
@@ -80,8 +77,10 @@ class Admission:
         request.attempts = message.attempts or pool.settings.max_attempts
         request.session = session
         enter(self._state, client, request)
-        if identity.retries < MAX_RETRIES:
-            identity.retries += RETRY_SHARE
+        if account.retries < MAX_RETRIES:
+            account.retries += RETRY_SHARE
+        if account.limited and account.principal is not None and account.principal.rate_per_s is not None:
+            account.meter.count(account.principal.rate_per_s, now)
         self._dispatcher.enqueue(request, now)
         if not easy:
             judge(self._state, pool, now)
@@ -92,7 +91,8 @@ class Admission:
         name = message.pool
         if name is None and message.session is not None:
             session = self._state.sessions.get(message.session)
-            name = session.pool.name if session is not None and session.pool is not None else None
+            if session is not None and session.pool is not None and session.is_open_to(client.principal):
+                name = session.pool.name
         if name is None:
             name = self._state.settings.route(message.command)
         pool = self._state.pools.get(name) if name is not None else None
@@ -100,6 +100,11 @@ class Admission:
             asked = f"no pool {name!r}" if name is not None else f"no route for the command {message.command!r}"
             refuse_unknown_pool(self._state, client, message.id, name, asked)
         return pool
+
+    def _deny(self, client: Client, message: messages.Request, pool: Pool) -> None:
+        text, details = denied_call(client.principal, pool.name, message.command)
+        self._state.refuse(client.peer, message.id, Code.PERMISSION_DENIED, text, details, pool.level)
+        self._state.note("auth.denied", principal=client.principal.name, right="call", pool=pool.name)
 
     def _is_served(self, client: Client, message: messages.Request, size: int, body: Sequence[Any], pool: Pool) -> bool:
         if pool.closed:
@@ -167,7 +172,7 @@ class Admission:
     def _has_room(
         self, client: Client, message: messages.Request, size: int, pool: Pool, timeout: float, now: float
     ) -> bool:
-        if not self._is_within_its_limit(client, message, pool, now):
+        if client.identity.account.limited and not self._is_within_its_limits(client, message, size, pool, now):
             return False
         reason, room = self._room(message, size, pool)
         if not self._may_have_place(client, message.ticket, room, pool, now):
@@ -175,15 +180,22 @@ class Admission:
             return False
         return not pool.queue or message.session is not None or self._is_in_time(client, message, pool, timeout, now)
 
-    def _is_within_its_limit(self, client: Client, message: messages.Request, pool: Pool, now: float) -> bool:
-        identity = client.identity
-        limit = identity.max_in_flight
-        if limit is None or identity.in_flight < limit:
+    def _is_within_its_limits(
+        self, client: Client, message: messages.Request, size: int, pool: Pool, now: float
+    ) -> bool:
+        account, principal = client.identity.account, client.identity.account.principal
+        who = f"client {client.identity.name!r}" if principal is None else principal.title
+        most = None if principal is None else principal.max_queued_bytes
+        if most is not None and size > most:  # it would wait in vain
+            text = f"the arguments take {size} bytes; {who} may have {most} unanswered"
+            details = {"size": size, "limit": most, "what": "arguments"}
+            self._state.refuse(client.peer, message.id, Code.PAYLOAD_TOO_LARGE, text, details, pool.level)
+            return False
+        over = excess(account, who, size, pool, now)
+        if over is None:
             return True
-        text = f"client {identity.name!r} has {identity.in_flight} requests unanswered, its limit is {limit}"
-        interval = pool.pace.interval_s(now)  # one of its own is answered about this often, if all is fair
-        wait = min(pool.load * interval[1] / limit, limits.MAX_RETRY_AFTER_S) if interval and limit else None
-        self._refuse(client, message, pool, "client_limit", text, {"capacity": limit, "retry_after": wait})
+        details = {"capacity": over.capacity, "retry_after": over.retry_after}
+        self._refuse(client, message, pool, over.reason, over.text, details, event="client.limited")
         return False
 
     def _room(self, message: messages.Request, size: int, pool: Pool) -> tuple[str, int]:
@@ -198,7 +210,7 @@ class Admission:
     def _is_in_time(self, client: Client, message: messages.Request, pool: Pool, timeout: float, now: float) -> bool:
         """Whether it would be begun before its time is over; a guess in its favour where that is not known."""
         interval = pool.pace.interval_s(now)
-        ahead = pool.queue.ahead_of(client.id, message.priority)
+        ahead = pool.queue.ahead_of(client.identity.account.id, message.priority)
         if interval is None or ahead * interval[0] <= timeout:
             return True
         # No place is kept: when there is room in time depends on the caller's own time-out.
@@ -216,7 +228,7 @@ class Admission:
         places = pool.outside
         if places:
             places.expire(now)
-            if ticket and places.wait_left(ticket, client.id, now) == 0.0:
+            if ticket and places.wait_left(ticket, client.identity.account.id, now) == 0.0:
                 places.take_up(ticket, room > 0)
                 return room > 0
         if room <= 0:
@@ -239,20 +251,28 @@ class Admission:
     def _place(
         self, client: Client, ticket: int, short_by: int, interval_s: float, pool: Pool, now: float
     ) -> dict[str, Any]:
-        left = pool.outside.wait_left(ticket, client.id, now) if ticket else None
+        owner = client.identity.account.id
+        left = pool.outside.wait_left(ticket, owner, now) if ticket else None
         if left:  # it came too soon, or was told the longest wait there is: its place is still its own
             return {"retry_after": min(left, limits.MAX_RETRY_AFTER_S), "ticket": ticket}
         self._state.tickets += 1
-        wait, kept = pool.outside.keep(self._state.tickets, client.id, short_by, interval_s, now)
+        wait, kept = pool.outside.keep(self._state.tickets, owner, short_by, interval_s, now)
         return {"retry_after": wait, "ticket": self._state.tickets if kept else None}
 
     def _refuse(
-        self, client: Client, message: messages.Request, pool: Pool, reason: str, text: str, more: dict[str, Any]
+        self,
+        client: Client,
+        message: messages.Request,
+        pool: Pool,
+        reason: str,
+        text: str,
+        more: dict[str, Any],
+        event: str = "pool.saturated",
     ) -> None:
         details = {"pool": pool.name, "queued": pool.queued, "reason": reason} | more
         self._state.refuse(client.peer, message.id, Code.RESOURCE_EXHAUSTED, text, details, pool.level)
-        event = "client.limited" if reason == "client_limit" else "pool.saturated"
-        self._state.note(event, pool=pool.name, reason=reason, queued=pool.queued)
+        who = {} if event == "pool.saturated" else {"principal": client.principal.account or None}
+        self._state.note(event, pool=pool.name, reason=reason, queued=pool.queued, **who)
 
 
 _SENTENCES: dict[str, Callable[[State, Pool], str]] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from maitred.broker.core.effects import Peer
+from maitred.broker.core.policy import TRUSTED
 
 if TYPE_CHECKING:
     from maitred.broker.core.pool import Pool
@@ -33,8 +34,8 @@ class Agent:
     """
 
     __slots__ = (
-        "gpus", "heard_at", "host", "id", "least", "memory", "most", "peer", "pid", "pool", "since", "size",
-        "surplus_since", "workers",
+        "gpus", "heard_at", "host", "id", "least", "memory", "most", "peer", "pid", "pool", "principal", "since", "size",
+        "surplus_since", "user", "workers",
     )  # fmt: skip
 
     def __init__(self, agent_id: bytes, pool: Pool, peer: Peer, host: str, pid: int, now: float) -> None:
@@ -43,6 +44,8 @@ class Agent:
         self.peer = peer
         self.host = host
         self.pid = pid
+        self.principal = TRUSTED
+        self.user = ""
         self.since = now
         self.heard_at = now
         self.size = 0
@@ -52,3 +55,8 @@ class Agent:
         self.gpus = ""
         self.surplus_since: float | None = None  # since when it has had more workers that stay than it is to keep
         self.workers: dict[bytes, None] = {}
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Whose it is and on which host: another one of both that comes, comes in its place."""
+        return self.principal.account, self.host

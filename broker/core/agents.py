@@ -7,6 +7,7 @@ import msgspec
 from maitred.broker.core.agent import Agent, Starting
 from maitred.broker.core.effects import Peer
 from maitred.broker.core.fleet import Fleet
+from maitred.broker.core.introductions import Introductions
 from maitred.broker.core.model import Worker
 from maitred.broker.core.retiring import Retiring
 from maitred.broker.core.state import Control, State
@@ -18,28 +19,40 @@ from maitred.protocol import messages
 class Agents:
     """The verbs of an agent."""
 
-    def __init__(self, state: State, workers: Workers, fleet: Fleet, retiring: Retiring) -> None:
+    def __init__(
+        self, state: State, introductions: Introductions, workers: Workers, fleet: Fleet, retiring: Retiring
+    ) -> None:
         self._state = state
+        self._introductions = introductions
         self._workers = workers
         self._fleet = fleet
         self._retiring = retiring
 
     # --- coming ---
 
-    def enrol(self, peer: Peer, message: messages.Agent, now: float) -> None:
+    def enrol(self, peer: Peer, message: messages.Agent, now: float, user: str = "") -> None:
         """An agent introduces itself, for the first time or again."""
         state = self._state
+        principal = self._introductions.find(peer, user, message.secret)
+        if principal is None:
+            return
         pool = state.pools.get(message.pool)
         if pool is None:
             self._workers.refuse(peer, f"no pool {message.pool!r}; there are: {', '.join(sorted(state.pools))}")
+            return
+        if not self._introductions.serves(peer, principal, pool.name, as_agent=True):
             return
         if isinstance(state.parties.get(peer), Worker | Control):
             self._workers.refuse(peer, "this connection is already that of a worker")
             return
         old = state.agents.get(message.agent)
+        if old is not None and not old.principal.is_same(principal):
+            self._workers.refuse(peer, "an agent of this id has introduced itself with another key")
+            return
         agent = Agent(message.agent, pool, peer, message.host, message.pid, now)
         agent.least, agent.most = message.least, max(message.least, message.most)
         agent.memory, agent.gpus = message.memory, message.gpus
+        agent.principal, agent.user = principal, user
         if old is not None:
             state.parties.pop(old.peer, None)
             agent.workers = old.workers
@@ -56,9 +69,21 @@ class Agents:
 
     def spawned(self, agent: Agent, message: messages.Spawned, now: float) -> None:
         """A process was started; it counts as starting until it registers."""
+        if not self._may_speak_of(agent, message.worker):
+            return
         agent.workers[message.worker] = None
         if message.worker not in self._state.workers:
             agent.pool.starting[message.worker] = Starting(agent, message.pid, now)
+
+    def _may_speak_of(self, agent: Agent, worker_id: bytes) -> bool:
+        """Whether a worker is of the agent's own principal, or nobody's yet. What it says of others is for nothing."""
+        worker = self._state.workers.get(worker_id)
+        starting = agent.pool.starting.get(worker_id)
+        whose = worker or (starting.agent if starting is not None else None)
+        if whose is None or whose.principal.is_same(agent.principal):
+            return True
+        self._state.note("protocol.refused", reason="an agent spoke of another principal's worker")
+        return False
 
     def vouch(self, agent: Agent, message: messages.Vouch, now: float) -> None:
         """An agent answers for its busy workers."""
@@ -100,6 +125,8 @@ class Agents:
     def died(self, agent: Agent, message: messages.Died, now: float) -> None:
         """It reports a death, with what the worker had begun."""
         pool, worker_id, certificate = agent.pool, message.worker, message.certificate
+        if not self._may_speak_of(agent, worker_id):
+            return
         agent.workers.pop(worker_id, None)
         was_starting = pool.starting.pop(worker_id, None) is not None
         worker = self._state.workers.get(worker_id)
@@ -109,7 +136,7 @@ class Agents:
                 certificate = msgspec.structs.replace(certificate, note=retirement.note)
             started = None if message.started is None else set(message.started)
             self._workers.lose(worker, certificate, started, "agent", now)
-        elif self._state.deaths.add(worker_id, pool, certificate, now):
+        elif self._state.deaths.add(worker_id, pool, certificate, now, agent.principal.account):
             event = "worker.died" if was_starting else "worker.ended"  # it had left, or served another broker
             self._state.note(event, **death_fields(worker_id, pool, certificate, "agent"))
 

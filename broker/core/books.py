@@ -18,7 +18,9 @@ def enter(state: State, client: Client, request: Request) -> None:
     state.requests[request.key] = request
     state.deadlines.add(request.deadline, request)
     client.waiting[request.key[1]] = request
-    request.identity.in_flight += 1
+    account = request.identity.account
+    account.in_flight += 1
+    account.size += request.size
     request.pool.size += request.size
     state.size += request.size
 
@@ -130,7 +132,9 @@ def close(state: State, request: Request) -> None:
     leave_worker(request)
     del state.requests[request.key]
     state.deadlines.discard(request.deadline, request)
-    request.identity.in_flight -= 1
+    account = request.identity.account
+    account.in_flight -= 1
+    account.size -= request.size
     request.pool.size -= request.size
     state.size -= request.size
     party = state.parties.get(request.peer)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from maitred.broker.core.account import Account
 from maitred.broker.core.model import Batch, Client, Request, Worker
 from maitred.broker.core.pool import Pool
 from maitred.broker.core.session import Session
@@ -27,16 +28,40 @@ def check(state: State) -> None:
         assert state.workers[worker.id] is worker
     for worker in state.workers.values():
         _check_retirement(state, worker)
+    for agent in state.agents.values():
+        assert agent.principal.supervise
+        own = [state.workers[worker] for worker in agent.workers if worker in state.workers]
+        assert all(worker.principal.is_same(agent.principal) for worker in own)
     for worker in state.stacked:
         assert state.workers[worker.id] is worker
     clients = [party for party in state.parties.values() if isinstance(party, Client)]
     assert state.clients == len(clients)
     for client_id, identity in state.identities.items():
         assert identity.connections == sum(client.id == client_id for client in clients) > 0
-        assert identity.in_flight == sum(key[0] == client_id for key in state.requests)
+        account = identity.account
+        if identity.principal.keyed:
+            assert account is state.accounts[identity.principal.name]
+            assert account.principal == state.principals[identity.principal.name] == identity.principal
+        else:
+            assert account.id == client_id
+            _check_account(state, account)
+    for name, account in state.accounts.items():
+        assert account.id == name
+        _check_account(state, account)
+        assert account.sessions == sum(session.principal == name for session in state.sessions.values())
+    for client in clients:
+        assert client.principal.is_same(client.identity.principal)
+        assert client.calls is state.calls_of(client.principal)
     watches = [(client.peer, watch, pool) for client in clients for watch, pool in client.watches.items()]
     assert all((peer, watch) in pool.watchers for peer, watch, pool in watches)
     assert len(watches) == sum(len(pool.watchers) for pool in state.pools.values())
+
+
+def _check_account(state: State, account: Account) -> None:
+    own = [request for request in state.requests.values() if request.identity.account is account]
+    assert account.in_flight == len(own)
+    assert account.size == sum(request.size for request in own)
+    assert account.max_in_flight is None or account.in_flight <= account.max_in_flight
 
 
 def _check_pool(state: State, pool: Pool) -> None:
@@ -58,6 +83,7 @@ def _check_pool(state: State, pool: Pool) -> None:
         assert (worker in pool.ready) == (worker.ready and not pool.paused)
         assert state.workers[worker.id] is worker
         assert state.parties[worker.peer] is worker
+        assert worker.principal.may_serve(pool.name)
     least = pool.ready.least()
     for owner in pool.owing:
         assert owner.queue is not None

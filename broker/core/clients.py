@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from maitred.broker.core.admission import MAX_RETRIES, Admission
+from maitred.broker.core.account import MAX_RETRIES
+from maitred.broker.core.admission import Admission
 from maitred.broker.core.books import pressure
 from maitred.broker.core.effects import Peer
 from maitred.broker.core.endings import Endings
+from maitred.broker.core.introductions import Introductions
 from maitred.broker.core.model import Client, Identity
 from maitred.broker.core.operations import Operations
+from maitred.broker.core.policy import Principal
 from maitred.broker.core.refusals import refuse_unknown_pool
 from maitred.broker.core.requests import Requests
+from maitred.broker.core.rights import denied, denied_call
 from maitred.broker.core.sessions import Sessions
 from maitred.broker.core.state import State
 from maitred.broker.core.tables import TABLES
+from maitred.broker.core.views import PRIVATE, seen
 from maitred.broker.core.workers import Workers
 from maitred.protocol import messages
 from maitred.protocol.body import encode_body
@@ -31,6 +36,7 @@ class Clients:
     def __init__(
         self,
         state: State,
+        introductions: Introductions,
         admission: Admission,
         requests: Requests,
         endings: Endings,
@@ -39,6 +45,7 @@ class Clients:
         operations: Operations,
     ) -> None:
         self._state = state
+        self._introductions = introductions
         self._sessions = sessions
         self._admission = admission
         self._requests = requests
@@ -46,32 +53,48 @@ class Clients:
         self._workers = workers
         self._operations = operations
 
-    def hello(self, peer: Peer, message: messages.Hello, now: float) -> None:
+    def hello(self, peer: Peer, message: messages.Hello, now: float, user: str = "") -> None:
         """A connection introduces itself. Saying it twice gives up what the first one waited for."""
-        known = self._state.parties.get(peer)
+        state = self._state
+        known = state.parties.get(peer)
         if isinstance(known, Client):
             self.lose(known, "said HELLO again", now)
-        if self._state.clients >= self._state.settings.max_clients:
-            self._state.refuse(peer, -1, Code.UNAVAILABLE, "too many clients", {"reason": "max_clients"})
+        principal = self._introductions.find(peer, user, message.secret)
+        if principal is None or not self._introductions.is_client(peer, principal):
             return
-        identity = self._identify(message)
-        identity.connections += 1
+        if state.clients >= state.settings.max_clients:
+            state.refuse(peer, -1, Code.UNAVAILABLE, "too many clients", {"reason": "max_clients"})
+            return
+        identity = self._identify(message, principal)
+        if not identity.principal.is_same(principal):
+            self._introductions.deny(peer, principal, "client", "be this client: another's processes have its id")
+            return
         client = Client(peer, identity, message.software, now)
-        client.same_clock = bool(self._state.settings.clock) and message.clock == self._state.settings.clock
+        client.principal, client.user = principal, user
+        client.same_clock = bool(state.settings.clock) and message.clock == state.settings.clock
         client.bundles = message.bundles
-        self._state.parties[peer] = client
-        self._state.clients += 1
+        self.enter(client)
         self._workers.welcome(peer)
 
-    def _identify(self, message: messages.Hello) -> Identity:
-        identity = self._state.identities.get(message.client)
-        if identity is None:
-            settings = self._state.settings.client(message.name)
-            identity = Identity(message.client, message.name, settings, MAX_RETRIES)
-            self._state.identities[message.client] = identity
-        return identity
+    def enter(self, client: Client) -> None:
+        """It is one of the parties from now on, and may do what its principal may."""
+        client.calls = self._state.calls_of(client.principal)
+        client.identity.connections += 1
+        self._state.identities[client.id] = client.identity
+        self._state.parties[client.peer] = client
+        self._state.clients += 1
 
-    def receive(self, client: Client, message: messages.FromClient, body: Sequence[Any], now: float) -> None:
+    def _identify(self, message: messages.Hello, principal: Principal) -> Identity:
+        identity = self._state.identities.get(message.client)
+        if identity is not None:
+            return identity
+        account = self._state.account_of(principal.name) if principal.keyed else None
+        given = self._state.settings.client(message.name)
+        return Identity(message.client, message.name, given, MAX_RETRIES, principal, account)
+
+    def receive(
+        self, client: Client, message: messages.FromClient, body: Sequence[Any], now: float, user: str = ""
+    ) -> None:
         """Act on what a known client says."""
         client.heard_at = now
         match message:
@@ -96,7 +119,7 @@ class Clients:
             case messages.Bye():
                 self.lose(client, "said BYE", now)
             case messages.Hello():
-                self.hello(client.peer, message, now)
+                self.hello(client.peer, message, now, user)
 
     def _cancel(self, client: Client, request_id: int, now: float) -> None:
         request = self._state.requests.get((client.id, request_id))
@@ -109,6 +132,10 @@ class Clients:
         pool = self._state.pools.get(message.pool)
         if pool is None:
             refuse_unknown_pool(self._state, client, message.id, message.pool, f"no pool {message.pool!r}")
+        elif not client.principal.may_call_pool(pool.name):
+            self._state.refuse(
+                client.peer, message.id, Code.PERMISSION_DENIED, *denied_call(client.principal, pool.name, None)
+            )
         elif len(client.watches) >= MAX_WATCHES and message.id not in client.watches:
             text = f"a connection watches {MAX_WATCHES} pools at most"
             self._state.refuse(client.peer, message.id, Code.INVALID_ARGUMENT, text, {"argument": "pool"})
@@ -120,14 +147,16 @@ class Clients:
             self._state.send(client.peer, pressure(pool, message.id, now))
 
     def _answer(self, client: Client, message: messages.Query, now: float) -> None:
-        table = TABLES.get(message.what)
-        if table is None:
+        if message.what not in TABLES:
             known = sorted(TABLES)
             text = f"no table {message.what!r}; there are: {', '.join(known)}"
             self._state.refuse(client.peer, message.id, Code.INVALID_ARGUMENT, text, {"argument": "what"})
-            return
-        rows: Callable[[State, float], Any] = table
-        self._state.send(client.peer, messages.Reply(message.id), encode_body(rows(self._state, now)))
+        elif message.what in PRIVATE and not client.principal.read:
+            text, details = denied(client.principal, "read", f"read the table {message.what!r}")
+            self._state.refuse(client.peer, message.id, Code.PERMISSION_DENIED, text, details)
+        else:
+            rows = seen(self._state, client, message.what, now)
+            self._state.send(client.peer, messages.Reply(message.id), encode_body(rows))
 
     def lose(self, client: Client, why: str, now: float) -> None:
         """A client is gone: what it waited for is not begun, and what runs is told to stop."""

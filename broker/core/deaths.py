@@ -17,11 +17,12 @@ WANTED = "drain"
 
 
 class Death(Struct, frozen=True):
-    """Of which pool, what its agent wrote, and when (the core's time)."""
+    """Of which pool, what its agent wrote, and when (the core's time); `by`: whose worker it was, where he has a key."""
 
     pool: str
     certificate: Certificate
     at: float
+    by: str = ""
 
 
 class Deaths:
@@ -37,13 +38,14 @@ class Deaths:
         """All that are kept, by worker."""
         return list(reversed(self._known.items()))
 
-    def add(self, worker: bytes, pool: Pool, certificate: Certificate, now: float) -> bool:
-        """Keep a certificate; False where this death was known already."""
+    def add(self, worker: bytes, pool: Pool, certificate: Certificate, now: float, by: str) -> bool:
+        """Keep a certificate; False where this death was known already. Nobody tells of another's workers."""
         known = self._known.get(worker)
         if known is not None:
-            self._known[worker] = Death(pool.name, certificate, known.at)
+            if known.by == by:
+                self._known[worker] = Death(pool.name, certificate, known.at, by)
             return False
-        self._known[worker] = Death(pool.name, certificate, now)
+        self._known[worker] = Death(pool.name, certificate, now, by)
         if len(self._known) > MAX_DEATHS:
             self._known.popitem(last=False)
         pool.deaths[certificate.cause] = pool.deaths.get(certificate.cause, 0) + 1

@@ -222,6 +222,9 @@ class Dispatcher:
         if request.cancelled:
             self._endings.end_cancelled(request, "removed")
             return
+        if not self._endings.is_permitted(request):
+            self._endings.deny(request)
+            return
         if request.session is None:
             leave_worker(request)
             request.pool.queue.give_back(request)
@@ -239,7 +242,7 @@ class Dispatcher:
         """Its worker died on it: run it again where that is allowed, else say so to the caller."""
         if self._endings.may_run_again(request):
             request.suspected = True
-            request.identity.retries -= 1
+            request.identity.account.retries -= 1
             self.requeue(request)
             request.attempt += 1
         else:

@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 
 from maitred.broker.core.books import abandon, close, unqueue
-from maitred.broker.core.model import Key, Request, Worker
+from maitred.broker.core.model import Client, Key, Request, Worker
+from maitred.broker.core.rights import denied_call
 from maitred.broker.core.state import State
 from maitred.broker.core.stop import Stop
 from maitred.broker.core.words import describe
@@ -168,6 +169,24 @@ class Endings:
             abandon(self._state, request)
             self._answer_cancelled(request, "abandoned")
 
+    # --- its caller may not have it any more ---
+
+    def is_permitted(self, request: Request) -> bool:
+        """Whether its caller may still call it: the policy may have changed since it was accepted."""
+        party = self._state.parties.get(request.peer)
+        calls = party.calls if isinstance(party, Client) else None
+        return calls is None or calls.allow(request.pool.name, request.command)
+
+    def deny(self, request: Request) -> None:
+        """Answer one that waits, or that would wait again, and that its caller may not call."""
+        if request.worker is None:
+            unqueue(self._state, request)
+        close(self._state, request)
+        principal = request.identity.principal
+        refusal = denied_call(principal, request.pool.name, request.command)
+        self._state.fail(request, Code.PERMISSION_DENIED, *refusal)
+        self._state.note("auth.denied", principal=principal.name, right="call", pool=request.pool.name)
+
     # --- its worker is gone ---
 
     def may_run_again(self, request: Request) -> bool:
@@ -178,7 +197,7 @@ class Endings:
             idempotent = info is not None and info.idempotent
         if not idempotent or request.attempt >= request.attempts or request.cancelled:
             return False
-        return request.identity.retries >= 1.0 and not self._is_quarantined(request)
+        return request.identity.account.retries >= 1.0 and not self._is_quarantined(request)
 
     def _is_quarantined(self, request: Request) -> bool:
         entry = self._state.quarantine.find(request.pool.name, request.command, request.size, request.body)
@@ -192,7 +211,7 @@ class Endings:
         close(self._state, request)
         request.pool.failed += 1
         text = f"the worker that ran {request.command!r} is lost: {describe(certificate)}"
-        if request.attempt < request.attempts and request.identity.retries < 1.0:
+        if request.attempt < request.attempts and request.identity.account.retries < 1.0:
             text += "; it is not run again, as this client's share of re-runs is used up"
         plain = msgspec.to_builtins(certificate)
         details = {"pool": request.pool.name, "certificate": plain, "attempt": request.attempt}

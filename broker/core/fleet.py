@@ -45,10 +45,10 @@ class Fleet:
         if old is not None:
             size = old.size
         else:
-            vacancy = pool.vacant.get(agent.host)
+            vacancy = pool.vacant.get(agent.place)
             size = said
             if vacancy is not None and (vacancy.least, vacancy.most) == (agent.least, agent.most):
-                size = pool.vacant.pop(agent.host).size
+                size = pool.vacant.pop(agent.place).size
         self._set_dynamic(pool)
         self._take_over(agent, size)
 
@@ -58,12 +58,12 @@ class Fleet:
         self._set_dynamic(pool)
         if in_good_order:
             return
-        heirs = [one for one in self._state.agents_of(pool) if one.host == agent.host and one.since > agent.heard_at]
+        heirs = [one for one in self._state.agents_of(pool) if one.place == agent.place and one.since > agent.heard_at]
         if heirs and (heirs[-1].least, heirs[-1].most) == (agent.least, agent.most):
             self._take_over(heirs[-1], agent.size)
             return
-        pool.vacant.pop(agent.host, None)
-        pool.vacant[agent.host] = Vacancy(agent.size, agent.least, agent.most)
+        pool.vacant.pop(agent.place, None)
+        pool.vacant[agent.place] = Vacancy(agent.size, agent.least, agent.most)
         if len(pool.vacant) > MAX_VACANT:
             del pool.vacant[next(iter(pool.vacant))]
 

@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from maitred.broker.core.account import Account
 from maitred.broker.core.effects import Peer
+from maitred.broker.core.policy import TRUSTED, Principal
 from maitred.broker.core.prefetch import FIRST_ROUND_TRIP_S, MAX_WAIT_S, UNKNOWN_S
+from maitred.broker.core.rights import Calls
 from maitred.broker.core.settings import ClientSettings
 from maitred.protocol.messages import NORMAL, CommandInfo
 
@@ -100,27 +103,21 @@ class Request:
 class Identity:
     """One client process, by the id that it drew: what is shared by all its connections."""
 
-    __slots__ = (
-        "connections",
-        "id",
-        "in_flight",
-        "max_in_flight",
-        "max_sessions",
-        "name",
-        "retries",
-        "sessions",
-        "weight",
-    )
+    __slots__ = ("account", "connections", "id", "name", "principal")
 
-    def __init__(self, client_id: bytes, name: str, settings: ClientSettings, retries: float) -> None:
+    def __init__(
+        self,
+        client_id: bytes,
+        name: str,
+        settings: ClientSettings,
+        retries: float,
+        principal: Principal = TRUSTED,
+        account: Account | None = None,
+    ) -> None:
         self.id = client_id
         self.name = name
-        self.weight = settings.weight
-        self.max_in_flight = settings.max_in_flight
-        self.max_sessions = settings.max_sessions
-        self.in_flight = 0
-        self.sessions = 0
-        self.retries = retries
+        self.principal = principal
+        self.account = Account(client_id, settings, retries) if account is None else account
         self.connections = 0
 
 
@@ -128,13 +125,17 @@ class Client:
     """One connection of a client process, and what it waits for."""
 
     __slots__ = (
-        "bundles", "heard_at", "id", "identity", "peer", "same_clock", "sessions", "software", "waiting", "watches",
+        "bundles", "calls", "heard_at", "id", "identity", "peer", "principal", "same_clock", "sessions", "software",
+        "user", "waiting", "watches",
     )  # fmt: skip
 
     def __init__(self, peer: Peer, identity: Identity, software: str, now: float) -> None:
         self.peer = peer
         self.id = identity.id
         self.identity = identity
+        self.principal = identity.principal  # another connection of the process may have shown the secret
+        self.calls: Calls | None = None  # None: it may call everything
+        self.user = ""
         self.software = software
         self.bundles = False  # whether it may be sent some
         self.same_clock = False
@@ -170,6 +171,7 @@ class Worker:
         "pid",
         "pool",
         "prefetch",
+        "principal",
         "problem",
         "queue",
         "registered_at",
@@ -186,6 +188,7 @@ class Worker:
         "suspect",
         "token",
         "tree_rss",
+        "user",
         "vouched_at",
     )
 
@@ -195,6 +198,8 @@ class Worker:
         self.pool = pool
         self.peer = peer
         self.slots = slots
+        self.principal = TRUSTED  # who registered it
+        self.user = ""
         self.prefetch = 0
         self.expected_s = 0.0  # of all it holds
         self.round_trip_s = FIRST_ROUND_TRIP_S

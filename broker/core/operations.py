@@ -8,6 +8,7 @@ from maitred.broker.core.effects import Reload
 from maitred.broker.core.endings import Endings
 from maitred.broker.core.model import Client, Request
 from maitred.broker.core.pool_operations import PoolOperations
+from maitred.broker.core.rights import denied
 from maitred.broker.core.state import State
 from maitred.protocol import messages
 from maitred.protocol.body import encode_body
@@ -26,19 +27,31 @@ class Operations:
 
     def operate(self, client: Client, message: messages.Operate, now: float) -> None:
         """Do it, and say what was done."""
+        if not client.principal.operate:
+            text, details = denied(client.principal, "operate", f"{message.verb}: that is for operators")
+            self._state.refuse(client.peer, message.id, Code.PERMISSION_DENIED, text, details)
+            self._state.note(
+                "operator.refused", verb=message.verb, principal=client.principal.name, software=client.software
+            )
+            return
         if message.verb not in VERBS:
             text = f"no verb {message.verb!r}; there are: {', '.join(VERBS)}"
             self._state.refuse(client.peer, message.id, Code.INVALID_ARGUMENT, text, {"argument": "verb"})
             return
         if message.verb == "reload":
-            self._state.note("operator.reload", target="", software=client.software)
+            self._state.note("operator.reload", target="", software=client.software, principal=client.principal.name)
             self._state.out.append(Reload(client.peer, message.id))
             return
         done = self._do(message.verb, message.target, now)
         if isinstance(done, str):
             self._state.refuse(client.peer, message.id, Code.INVALID_ARGUMENT, done, {"argument": "target"})
             return
-        self._state.note("operator." + message.verb, target=message.target, software=client.software)
+        self._state.note(
+            "operator." + message.verb,
+            target=message.target,
+            software=client.software,
+            principal=client.principal.name,
+        )
         self._state.send(client.peer, messages.Reply(message.id), encode_body(done))
 
     def _do(self, verb: str, target: str, now: float) -> dict[str, Any] | str:

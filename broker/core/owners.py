@@ -75,7 +75,7 @@ class Owners:
         owner.sessions[session.id] = session
         restore = session.snapshot is not None
         order = messages.SessionOpen(
-            session.id, session.client, session.epoch, session.ttl_s, session.affinity, restore
+            session.id, session.client, session.epoch, session.ttl_s, session.affinity, restore, session.principal
         )
         state.send(owner.peer, order, [session.metadata, *(session.snapshot or ())])
         event = "session.moved" if session.epoch > 1 else "session.opened"
@@ -154,10 +154,12 @@ class Owners:
             self._endings.lose(request, certificate)
         elif request.cancelled:
             self._endings.end_cancelled(request, "removed")
+        elif not self._endings.is_permitted(request):
+            self._endings.deny(request)
         else:
             if begun:
                 request.attempt += 1
-                request.identity.retries -= 1
+                request.identity.account.retries -= 1
             self._dispatcher.take_back(request)
 
     def fail(self, worker: Worker, message: messages.SessionFailed, now: float) -> None:

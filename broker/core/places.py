@@ -14,6 +14,7 @@ from __future__ import annotations
 import heapq
 import math
 
+from maitred.broker.core.account import Owner
 from maitred.protocol.limits import MAX_RETRY_AFTER_S
 
 MAX_PLACES = 65_536
@@ -43,9 +44,9 @@ class Places:
     __slots__ = ("_clients", "_kept", "_share", "_until", "broken", "kept_word")
 
     def __init__(self) -> None:
-        self._kept: dict[int, tuple[float, float, bytes]] = {}  # ticket: its time, kept until, for whom
+        self._kept: dict[int, tuple[float, float, Owner]] = {}  # ticket: its time, kept until, for whom
         self._until: list[tuple[float, int]] = []  # a heap of the ends; those of places taken up are passed over
-        self._clients: dict[bytes, int] = {}
+        self._clients: dict[Owner, int] = {}
         self._share = 1.0
         self.kept_word = 0
         self.broken = 0
@@ -69,12 +70,12 @@ class Places:
                 self._remove(ticket)
                 self._share -= SHARE_WEIGHT * self._share
 
-    def keep(self, ticket: int, client: bytes, short_by: int, interval_s: float, now: float) -> tuple[float, bool]:
+    def keep(self, ticket: int, client: Owner, short_by: int, interval_s: float, now: float) -> tuple[float, bool]:
         """Send a caller away.
 
         Args:
             ticket: the number of its place.
-            client: who may come back with it.
+            client: who may come back with it: the account.
             short_by: how many completions it takes until there is room for one, those that wait outside left aside.
             interval_s: seconds between two completions.
             now: the core's time.
@@ -95,7 +96,7 @@ class Places:
         heapq.heappush(self._until, (until, ticket))
         return min(wait, MAX_RETRY_AFTER_S), True
 
-    def wait_left(self, ticket: int, client: bytes, now: float) -> float | None:
+    def wait_left(self, ticket: int, client: Owner, now: float) -> float | None:
         """How long the holder of a ticket has still to wait: 0 where it is on time; None: no place is kept for it."""
         kept = self._kept.get(ticket)
         if kept is None or kept[2] != client:

@@ -17,6 +17,14 @@ from fnmatch import fnmatchcase
 
 from msgspec import Struct
 
+from maitred.broker.core.effects import Side
+
+ANY = "*"
+"""The pattern of all names."""
+
+SHOWN_CHARS = 8
+"""Of a public key, in logs: enough to tell it from others of a file."""
+
 
 class Principal(Struct, frozen=True):
     """Somebody, and what he may do.
@@ -58,8 +66,26 @@ class Principal(Struct, frozen=True):
         """Whether he may register workers for a pool."""
         return any(fnmatchcase(pool, pattern) for pattern in self.serve)
 
+    def may_be_client(self) -> bool:
+        """Whether there is anything for him where clients connect."""
+        return bool(self.call) or self.operate or self.read
 
-ANYTHING = (("*", "*"),)
+    def is_same(self, other: Principal) -> bool:
+        """Whether both are one, whatever each may do: no key can be named so that it is taken for who has none."""
+        return self.name == other.name and self.keyed == other.keyed
+
+    @property
+    def title(self) -> str:
+        """What he is called in a sentence."""
+        return f"key {self.name!r}" if self.keyed else repr(self.name)
+
+    @property
+    def account(self) -> str:
+        """By which sessions and tables know him: his name, where he has a key; "" for all others."""
+        return self.name if self.keyed else ""
+
+
+ANYTHING = ((ANY, ANY),)
 
 TRUSTED = Principal("owner", ANYTHING, ("*",), supervise=True, operate=True, read=True)
 """Who has shown the secret of the connection file: the user that runs the broker."""
@@ -106,3 +132,22 @@ class Policy(Struct, frozen=True):
         if known is not None and hmac.compare_digest(self.secret.encode(), secret.encode()):
             return TRUSTED
         return known
+
+    def may_enter(self, user: str, side: Side) -> bool:
+        """Whether a connection of his makes sense on that side: whether there is anything that he may do there.
+
+        Who has no key may show the secret yet, so that he may enter wherever he may be without one.
+        """
+        principal = self.find(user)
+        if principal is None or not principal.keyed:
+            return principal is not None
+        serves = bool(principal.serve)
+        if side is Side.CLIENTS:
+            return principal.may_be_client()
+        return serves if side is Side.WORKERS else serves or bool(principal.call)
+
+
+def in_short(user: str) -> str:
+    """A user id for logs: of a key its beginning."""
+    kind, _, rest = user.partition(":")
+    return f"key:{rest[:SHOWN_CHARS]}…" if kind == "key" else user

@@ -132,8 +132,8 @@ class Pool:
         self.sizing = Sizing(settings)
         self.peak = 0
         """The most that was with workers at a time since its size was last thought over."""
-        self.vacant: dict[str, Vacancy] = {}
-        """By host: what an agent that is gone was told, for the one that takes its place."""
+        self.vacant: dict[tuple[str, str], Vacancy] = {}
+        """By principal and host: what an agent that is gone was told, for the one that takes its place."""
         self.health = PoolHealth(now, settings.health_check_interval_s)
 
     @property

@@ -2,6 +2,8 @@
 
     Queue ── a Band for each priority ── a Line for each client, and one of everybody by age
 
+A client here is an account: all processes that have one key take their turns as one.
+
 Putting in, taking out and removing cost the same at any depth: `OrderedDict`s, as the first key of a plain dict from which
 the first ones were taken is found by walking over their places.
 
@@ -14,6 +16,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator
 
+from maitred.broker.core.account import Owner
 from maitred.broker.core.line import Line
 from maitred.broker.core.model import Request
 from maitred.protocol.messages import PRIORITIES
@@ -32,7 +35,7 @@ class Band:
 
     def __init__(self) -> None:
         self.everybody = Line()
-        self._lines: OrderedDict[bytes, Line] = OrderedDict()
+        self._lines: OrderedDict[Owner, Line] = OrderedDict()
         self._left = 0  # of the first line's turn; 0: it has not begun
 
     def __len__(self) -> int:
@@ -43,7 +46,7 @@ class Band:
         """How many have something waiting here."""
         return len(self._lines)
 
-    def waiting(self, client: bytes) -> int:
+    def waiting(self, client: Owner) -> int:
         """How many requests of this client wait here."""
         line = self._lines.get(client)
         return 0 if line is None else len(line)
@@ -79,7 +82,7 @@ class Band:
 
     def remove(self, request: Request) -> None:
         """Take this one out, wherever it stands."""
-        client = request.key[0]
+        client = request.identity.account.id
         line = self._lines[client]
         line.remove(request)
         self.everybody.remove(request)
@@ -89,9 +92,10 @@ class Band:
             del self._lines[client]
 
     def _line(self, request: Request) -> Line:
-        line = self._lines.get(request.key[0])
+        account = request.identity.account
+        line = self._lines.get(account.id)
         if line is None:
-            line = self._lines[request.key[0]] = Line(request.identity.weight)
+            line = self._lines[account.id] = Line(account.weight)
         return line
 
     def check(self) -> None:
@@ -180,7 +184,7 @@ class Queue:
         firsts = [band.everybody.first() for band in self._bands if band]
         return min(firsts, key=lambda request: request.received_at, default=None)
 
-    def ahead_of(self, client: bytes, priority: int) -> int:
+    def ahead_of(self, client: Owner, priority: int) -> int:
         """How many are served before the next request of this client and priority would be, at most.
 
         Those of higher priorities, and of its own as many as come round before its turn.

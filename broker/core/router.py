@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from maitred.broker.core.admission import Admission
+from maitred.broker.core.adoption import Adoption
 from maitred.broker.core.agent import Agent
 from maitred.broker.core.agents import Agents
 from maitred.broker.core.books import judge
@@ -23,6 +24,7 @@ from maitred.broker.core.effects import Drained, Effect, Peer, Reload, Side
 from maitred.broker.core.endings import Endings
 from maitred.broker.core.fleet import Fleet
 from maitred.broker.core.health import Health
+from maitred.broker.core.introductions import Introductions
 from maitred.broker.core.majordomo import Majordomo
 from maitred.broker.core.majordomo_clients import MajordomoClients
 from maitred.broker.core.majordomo_workers import MajordomoWorkers
@@ -33,6 +35,7 @@ from maitred.broker.core.policy import Policy
 from maitred.broker.core.pool_operations import SHUTTING_DOWN, PoolOperations
 from maitred.broker.core.readiness import watch
 from maitred.broker.core.requests import Requests
+from maitred.broker.core.resuming import Resuming
 from maitred.broker.core.retiring import Retiring
 from maitred.broker.core.sessions import Sessions
 from maitred.broker.core.settings import CoreSettings
@@ -52,22 +55,32 @@ class BrokerCore:
 
     def __init__(self, settings: CoreSettings, now: float) -> None:
         self.state = State(settings, now)
+        introductions = Introductions(self.state)
         self._endings = Endings(self.state)
         self._dispatcher = Dispatcher(self.state, self._endings)
         self._requests = Requests(self.state, self._dispatcher)
         self._owners = Owners(self.state, self._dispatcher, self._endings)
         self._sessions = Sessions(self.state, self._endings, self._owners)
+        self._resuming = Resuming(self.state, self._endings, self._owners, self._sessions)
         self._retiring = Retiring(self.state)
         self._fleet = Fleet(self.state, self._retiring)
         self._health = Health(self.state, self._dispatcher, self._retiring)
-        self._workers = Workers(self.state, self._dispatcher, self._owners, self._retiring)
-        self._agents = Agents(self.state, self._workers, self._fleet, self._retiring)
+        self._workers = Workers(self.state, introductions, self._dispatcher, self._owners, self._retiring)
+        self._agents = Agents(self.state, introductions, self._workers, self._fleet, self._retiring)
         admission = Admission(self.state, self._dispatcher, self._sessions)
         pools = PoolOperations(self.state, self._dispatcher, self._owners, self._fleet, self._retiring)
         operations = Operations(self.state, self._endings, pools)
         self._clients = Clients(
-            self.state, admission, self._requests, self._endings, self._sessions, self._workers, operations
+            self.state,
+            introductions,
+            admission,
+            self._requests,
+            self._endings,
+            self._sessions,
+            self._workers,
+            operations,
         )
+        self._adoption = Adoption(self.state, self._clients, self._workers, self._agents, self._sessions, self._endings)
         self._majordomo = Majordomo(
             self.state,
             MajordomoClients(self.state, self._clients, self._requests, self._dispatcher),
@@ -90,10 +103,10 @@ class BrokerCore:
         try:
             if peer.side is Side.CLIENTS:
                 message, body = frames.from_client.decode(message_frames)
-                self._from_client(peer, message, body, now)
+                self._from_client(peer, message, body, now, user)
             else:
                 order, body = frames.from_worker.decode(message_frames)
-                self._from_worker(peer, order, body, now)
+                self._from_worker(peer, order, body, now, user)
         except ProtocolError as error:
             if self._majordomo.takes(peer, message_frames):  # not sooner: what is ours pays nothing for it
                 self._majordomo.receive(peer, message_frames, now, user)
@@ -152,8 +165,12 @@ class BrokerCore:
 
     def adopt(self, policy: Policy, now: float) -> list[Effect]:
         """Go by another policy from now on: who may no longer be here is told so, and what he waited for is given up."""
-        self.state.policy = policy
+        self._adoption.adopt(policy, now)
         return self._effects(now)
+
+    def may_enter(self, user: str, side: Side) -> bool:
+        """Whether a handshake makes sense: whether this user may do anything on that side as things stand."""
+        return self.state.policy.may_enter(user, side)
 
     def reloaded(self, reload: Reload, done: dict[str, Any] | str, now: float) -> list[Effect]:
         """The shell has read the policy's file, and had it adopted: what was done, or a sentence that says why not."""
@@ -226,16 +243,20 @@ class BrokerCore:
 
     # --- who may say what ---
 
-    def _from_client(self, peer: Peer, message: messages.FromClient, body: Sequence[Any], now: float) -> None:
+    def _from_client(
+        self, peer: Peer, message: messages.FromClient, body: Sequence[Any], now: float, user: str
+    ) -> None:
         party = self.state.parties.get(peer)
         if isinstance(party, Client):
-            self._clients.receive(party, message, body, now)
+            self._clients.receive(party, message, body, now, user)
         elif isinstance(message, messages.Hello):
-            self._clients.hello(peer, message, now)
+            self._clients.hello(peer, message, now, user)
         elif not isinstance(message, messages.Bye):
             self.state.send(peer, messages.Stranger())
 
-    def _from_worker(self, peer: Peer, message: messages.FromWorker, body: Sequence[Any], now: float) -> None:
+    def _from_worker(
+        self, peer: Peer, message: messages.FromWorker, body: Sequence[Any], now: float, user: str
+    ) -> None:
         party = self.state.parties.get(peer)
         if isinstance(message, messages.WorkerReply) and isinstance(party, Worker):  # nearly always
             self._workers.heard(party, now)
@@ -245,11 +266,11 @@ class BrokerCore:
             raise ProtocolError("a message of ours")
         match message:
             case messages.Register():
-                self._workers.register(peer, message, now)
+                self._workers.register(peer, message, now, user)
             case messages.Attach():
-                self._workers.attach(peer, message, now)
+                self._workers.attach(peer, message, now, user)
             case messages.Agent():
-                self._agents.enrol(peer, message, now)
+                self._agents.enrol(peer, message, now, user)
             case _:
                 self._from_party(peer, party, message, body, now)
 
@@ -283,7 +304,7 @@ class BrokerCore:
             case messages.Snapshot():
                 self._owners.keep(worker, message, body)
             case messages.SessionHeld():
-                self._sessions.held(worker, message, body, now)
+                self._resuming.held(worker, message, body, now)
             case messages.SessionFailed():
                 self._owners.fail(worker, message, now)
             case messages.Beat():

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from maitred.broker.core.effects import Peer
 from maitred.broker.core.line import Line
 from maitred.broker.core.model import Request, Worker
+from maitred.broker.core.policy import Principal
 
 if TYPE_CHECKING:
     from maitred.broker.core.pool import Pool
@@ -41,6 +42,7 @@ class Session:
         "metadata",
         "opened_at",
         "pool",
+        "principal",
         "served",
         "served_before",
         "snapshot",
@@ -53,6 +55,7 @@ class Session:
     def __init__(self, session_id: bytes, client: bytes, pool: Pool | None, ttl_s: float, now: float) -> None:
         self.id = session_id
         self.client = client
+        self.principal = ""  # the name of its opener's, where he has a key: only he may use it
         self.pool = pool  # None: supposed, and nobody has said yet which
         self.ttl_s = ttl_s
         self.affinity = 0
@@ -78,6 +81,10 @@ class Session:
         """Who waits for it to have an owner."""
         self.ended: tuple[str, dict[str, Any]] | None = None
         """Where it is lost: the sentence, and the details of the error."""
+
+    def is_open_to(self, principal: Principal) -> bool:
+        """Whether somebody may use it, who knows its id."""
+        return not self.principal or self.principal == principal.account
 
     @property
     def waiting(self) -> int:

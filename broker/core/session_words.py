@@ -37,6 +37,7 @@ def row(session: Session, now: float) -> dict[str, Any]:
         "metadata": _metadata(session),
         "affinity": WORDS[session.affinity],
         "client": session.client.hex()[:8],
+        "principal": session.principal or None,
         "snapshot_bytes": session.snapshot_size if session.snapshot is not None else None,
     }
 

@@ -2,7 +2,8 @@
 
     open → (homeless → owned: see `owners`) → bind, bind … → expire | close
 
-A broker that is new supposes a session that it is asked for, until its worker speaks of it or some seconds have passed.
+A broker that is new supposes a session that it is asked for, until its worker speaks of it (see `resuming`) or some seconds
+have passed.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from maitred.broker.core.account import Account
 from maitred.broker.core.endings import Endings
-from maitred.broker.core.model import Client, Worker
+from maitred.broker.core.model import Client
 from maitred.broker.core.owners import Owners
 from maitred.broker.core.pool import Pool
 from maitred.broker.core.refusals import refuse_unknown_pool
+from maitred.broker.core.rights import denied_call
 from maitred.broker.core.session import Session
 from maitred.broker.core.session_words import not_found, row
 from maitred.broker.core.state import State
@@ -53,10 +56,15 @@ class Sessions:
         if pool is None:
             refuse_unknown_pool(self._state, client, message.id, message.pool, f"no pool {message.pool!r}")
             return
+        if not client.principal.may_call_pool(pool.name):
+            text, details = denied_call(client.principal, pool.name, None)
+            self._state.refuse(client.peer, message.id, Code.PERMISSION_DENIED, text, details, pool.level)
+            return
         if not self._may_open(client, message, body, pool):
             return
         ttl_s = pool.settings.session_ttl_s if message.ttl is None else message.ttl
         session = Session(message.session, client.id, pool, ttl_s, now)
+        session.principal = client.principal.account
         session.affinity = pool.settings.affinity if message.affinity is None else message.affinity
         session.metadata = body[0]
         session.askers.append((client.peer, message.id))
@@ -84,7 +92,7 @@ class Sessions:
             text = f"{len(pool.sessions)} sessions are open, room for {pool.settings.max_sessions}"
             self._refuse(client, message.id, pool, Code.RESOURCE_EXHAUSTED, text, "max_sessions")
         elif self._has_enough(client):
-            text = f"this client has {client.identity.max_sessions} sessions open, which is its limit"
+            text = f"this client has {client.identity.account.max_sessions} sessions open, which is its limit"
             self._refuse(client, message.id, pool, Code.RESOURCE_EXHAUSTED, text, "client_sessions")
         elif not pool.workers and not pool.starting and pool.degraded:
             self._refuse(client, message.id, pool, Code.UNAVAILABLE, f"no worker: {pool.degraded}", "degraded")
@@ -93,8 +101,8 @@ class Sessions:
         return False
 
     def _has_enough(self, client: Client) -> bool:
-        limit = client.identity.max_sessions
-        return limit is not None and client.identity.sessions >= limit
+        account = client.identity.account
+        return account.max_sessions is not None and account.sessions >= account.max_sessions
 
     def _refuse(self, client: Client, request_id: int, pool: Pool, code: Code, text: str, reason: str) -> None:
         details = {"pool": pool.name, "reason": reason, "capacity": pool.settings.max_sessions}
@@ -104,11 +112,21 @@ class Sessions:
         self._state.sessions[session.id] = session
         self._state.lives.add(look_at, session)
         session.look_at = look_at
-        identity = self._state.identities.get(session.client)
-        if identity is not None:
-            identity.sessions += 1
+        self._count(session)
         if session.pool is not None:
             self._join(session, session.pool)
+
+    def _count(self, session: Session) -> None:
+        account = self._account(session)
+        if account is not None:
+            account.sessions += 1
+
+    def _account(self, session: Session) -> Account | None:
+        """In which it counts: its opener's, if that process is here, or its principal's."""
+        if session.principal:
+            return self._state.account_of(session.principal)
+        identity = self._state.identities.get(session.client)
+        return None if identity is None or identity.principal.keyed else identity.account
 
     def _join(self, session: Session, pool: Pool) -> None:
         session.pool = pool
@@ -127,7 +145,7 @@ class Sessions:
             self._state.refuse(client.peer, message.id, Code.INVALID_ARGUMENT, text, {"argument": "verb"})
             return
         session = self.find(message.session, None, now)
-        if session is None:
+        if session is None or not session.is_open_to(client.principal):
             self._state.refuse(client.peer, message.id, *not_found(message.session))
         elif session.ended is not None:
             self._state.refuse(client.peer, message.id, Code.SESSION_LOST, *session.ended)
@@ -171,7 +189,7 @@ class Sessions:
         """The session that a request is of; None where it was refused."""
         assert message.session is not None
         session = self.find(message.session, pool, now)
-        if session is None:
+        if session is None or not session.is_open_to(client.principal):
             self._state.refuse(client.peer, message.id, *not_found(message.session), pool.level)
         elif session.ended is not None:
             self._state.refuse(client.peer, message.id, Code.SESSION_LOST, *session.ended, pool.level)
@@ -202,38 +220,20 @@ class Sessions:
     def _affinity(message: messages.Request, session: Session) -> int:
         return session.affinity if message.affinity is None else message.affinity
 
-    def held(self, worker: Worker, message: messages.SessionHeld, body: Sequence[Any], now: float) -> None:
-        """A worker says that it has a session. The higher epoch is the truth; what is known already is no news."""
-        session = self._state.sessions.get(message.session)
-        if session is not None and not session.supposed:
-            if session.worker is not worker:
-                self._owners.settle(session, worker, message)
-            return
+    def learn(self, pool: Pool, message: messages.SessionHeld, known: Session | None, now: float) -> Session:
+        """Enter a session that a worker of this pool has, or know more of one that was supposed."""
+        session = known
         if session is None:
-            session = Session(message.session, message.client, worker.pool, message.ttl, now)
+            session = Session(message.session, message.client, pool, message.ttl, now)
+            session.principal = message.principal
             self._enter(session, now + message.left)
-        elif session.pool is None:
-            self._join(session, worker.pool)
+            return session
+        if session.pool is None:
+            self._join(session, pool)
         session.supposed = False
-        session.client = message.client
-        session.metadata = body[0]
-        session.ttl_s = message.ttl
-        session.affinity = message.affinity
-        session.epoch = message.epoch
-        session.served = message.served
-        session.worker = worker
-        worker.sessions[session.id] = session
-        worker.pool.homeless.pop(session.id, None)
-        session.expires_at = now + message.left
-        self._state.note("session.resumed", pool=worker.pool.name, session=session.name, worker=worker.id.hex())
-        for peer, request_id in session.askers:
-            self._state.send(peer, messages.Reply(request_id), encode_body(row(session, now)))
-        session.askers.clear()
-        left = session.expires_at
-        self._state.freed.append(session)
-        self._owners.advance(now)
-        if not session.busy:
-            session.expires_at = left
+        session.client, session.principal, session.ttl_s = message.client, message.principal, message.ttl
+        self._count(session)
+        return session
 
     # --- the end of a session ---
 
@@ -296,9 +296,9 @@ class Sessions:
         if session.pool is not None:
             del session.pool.sessions[session.id]
             session.pool.homeless.pop(session.id, None)
-        identity = self._state.identities.get(session.client)
-        if identity is not None and identity.sessions:
-            identity.sessions -= 1
+        account = self._account(session)
+        if account is not None and account.sessions:
+            account.sessions -= 1
         for peer in session.listeners:
             party = self._state.parties.get(peer)
             if isinstance(party, Client):

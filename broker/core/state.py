@@ -6,13 +6,16 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from maitred.broker.core.account import MAX_RETRIES, Account
 from maitred.broker.core.agent import Agent
 from maitred.broker.core.deadlines import Deadlines
 from maitred.broker.core.deaths import Deaths
 from maitred.broker.core.effects import Effect, Note, Peer, Send
 from maitred.broker.core.model import Client, Identity, Key, Request, Retirement, Worker
+from maitred.broker.core.policy import TRUSTED, Policy, Principal
 from maitred.broker.core.pool import Pool
 from maitred.broker.core.quarantine import Quarantine
+from maitred.broker.core.rights import Calls, calls_anything
 from maitred.broker.core.session import Session
 from maitred.broker.core.settings import CoreSettings
 from maitred.broker.core.stop import Stop
@@ -22,12 +25,14 @@ from maitred.protocol.errors import Code
 
 
 class Control:
-    """A worker's second connection."""
+    """A worker's second connection. Its principal is the worker's, where that has a key."""
 
-    __slots__ = ("worker",)
+    __slots__ = ("principal", "user", "worker")
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: Worker, principal: Principal = TRUSTED, user: str = "") -> None:
         self.worker = worker
+        self.principal = principal
+        self.user = user
 
 
 Party = Client | Worker | Control | Agent
@@ -43,6 +48,12 @@ class State:
     def __init__(self, settings: CoreSettings, now: float) -> None:
         self.settings = settings
         self.policy = settings.policy
+        self.principals: dict[str, Principal] = {}
+        """Those that have a key, by name."""
+        self.accounts: dict[str, Account] = {}
+        """Of those of them that were here, by name: they are kept, as who comes again has not a second's worth anew."""
+        self._calls: dict[Principal, Calls] = {}
+        self.go_by(settings.policy)
         self.started_at = now
         self.pools = {name: Pool(pool, now) for name, pool in settings.pools.items()}
         self.parties: dict[Peer, Party] = {}
@@ -83,6 +94,28 @@ class State:
         self.draining = False
         self.counts: dict[str, int] = {}
         self.out: list[Effect] = []
+
+    def go_by(self, policy: Policy) -> None:
+        """Look people up there from now on. Those who are here already are for `adoption`."""
+        self.policy = policy
+        self.principals = {one.name: one for one in policy.keys.values()}
+        self._calls.clear()
+
+    def calls_of(self, principal: Principal) -> Calls | None:
+        """What somebody may call; None: everything."""
+        if calls_anything(principal):
+            return None
+        found = self._calls.get(principal)
+        if found is None:
+            found = self._calls[principal] = Calls(principal)
+        return found
+
+    def account_of(self, name: str) -> Account | None:
+        """The account of a principal that has a key; None where there is nobody of that name (any more)."""
+        account = self.accounts.get(name)
+        if account is None and (principal := self.principals.get(name)) is not None:
+            account = self.accounts[name] = Account(name, self.settings.client(name), MAX_RETRIES, principal)
+        return account
 
     def agent_of(self, worker: Worker) -> Agent | None:
         """The parent of a worker, where one is connected that answers for it."""

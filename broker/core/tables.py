@@ -15,6 +15,7 @@ from maitred.broker.core.model import Request, Worker
 from maitred.broker.core.operations import name_of
 from maitred.broker.core.pool import Pool
 from maitred.broker.core.readiness import why_not_ready
+from maitred.broker.core.session import Session
 from maitred.broker.core.session_words import row
 from maitred.broker.core.state import State
 from maitred.broker.core.words import describe
@@ -22,6 +23,9 @@ from maitred.protocol.messages import LEVELS, PRIORITIES
 
 MAX_ROWS = 10_000
 """Of the table of requests: some megabytes, and some tens of milliseconds of the broker."""
+
+RequestFilter = Callable[[Request], bool]
+SessionFilter = Callable[[Session], bool]
 
 WORDS = {number: word for word, number in PRIORITIES.items()}
 
@@ -40,14 +44,18 @@ def readiness(state: State, _now: float) -> dict[str, Any]:
     return {"ready": None in reasons.values(), "pools": rows}
 
 
-def workers(state: State, now: float) -> list[dict[str, Any]]:
-    """One row a worker, those that are starting included. Ages in seconds, sizes in bytes."""
-    return [row for pool in state.pools.values() for row in _workers(state, pool, now)]
+def workers(state: State, now: float, sees: RequestFilter | None = None) -> list[dict[str, Any]]:
+    """One row a worker, those that are starting included. Ages in seconds, sizes in bytes.
+
+    `sees` says of a request whether it is shown what a worker is at; None: all are.
+    """
+    return [row for pool in state.pools.values() for row in _workers(state, pool, now, sees)]
 
 
-def requests(state: State, now: float) -> list[dict[str, Any]]:
-    """One row a request that is unanswered, the oldest first, at most MAX_ROWS."""
-    return [_request(request, now) for request in itertools.islice(state.requests.values(), MAX_ROWS)]
+def requests(state: State, now: float, sees: RequestFilter | None = None) -> list[dict[str, Any]]:
+    """One row a request that is unanswered, the oldest first, at most MAX_ROWS; of those that are seen, where not all."""
+    chosen = itertools.islice(filter(sees, state.requests.values()), MAX_ROWS)
+    return [_request(request, now) for request in chosen]
 
 
 def quarantine(state: State, now: float) -> list[dict[str, Any]]:
@@ -67,9 +75,9 @@ def quarantine(state: State, now: float) -> list[dict[str, Any]]:
     ]
 
 
-def sessions(state: State, now: float) -> list[dict[str, Any]]:
-    """One row a session, the oldest first, at most MAX_ROWS; metadata as the opener gave it."""
-    chosen = itertools.islice(state.sessions.values(), MAX_ROWS)
+def sessions(state: State, now: float, sees: SessionFilter | None = None) -> list[dict[str, Any]]:
+    """One row a session, the oldest first, at most MAX_ROWS; metadata as the opener gave it. `sees` as of requests."""
+    chosen = itertools.islice(filter(sees, state.sessions.values()), MAX_ROWS)
     return [row(session, now) for session in chosen if not session.supposed]
 
 
@@ -186,13 +194,14 @@ def _request(request: Request, now: float) -> dict[str, Any]:
         "attempt": request.attempt,
         "bytes": request.size,
         "client": request.identity.name or request.key[0].hex()[:8],
+        "principal": request.identity.principal.account or None,
         "worker": worker.id.hex() if worker else None,
         "stopping": request.cancelled or None,
     }
 
 
-def _workers(state: State, pool: Pool, now: float) -> list[dict[str, Any]]:
-    rows = [_worker(state, worker, now) for worker in pool.workers.values()]
+def _workers(state: State, pool: Pool, now: float, sees: RequestFilter | None) -> list[dict[str, Any]]:
+    rows = [_worker(state, worker, now, sees) for worker in pool.workers.values()]
     return rows + [_starting(worker_id, starting, now) for worker_id, starting in pool.starting.items()]
 
 
@@ -218,12 +227,15 @@ def _starting(worker_id: bytes, starting: Starting, now: float) -> dict[str, Any
     }
 
 
-def _worker(state: State, worker: Worker, now: float) -> dict[str, Any]:
+def _worker(state: State, worker: Worker, now: float, sees: RequestFilter | None) -> dict[str, Any]:
     retirement = worker.retirement
     current = next(iter(worker.held.values()), None)
     begun_at = current.dispatched_at if current else now
     if worker.at is not None and worker.at[0] in worker.held:  # as it says itself, at its last beat
         current, begun_at = worker.held[worker.at[0]], worker.at[1]
+    if sees is not None and current is not None and not sees(current):
+        current = None
+    note = f"{retirement.cause}: {retirement.note}" if retirement else worker.problem
     return {
         "id": worker.id.hex(),
         "pool": worker.pool.name,
@@ -245,7 +257,7 @@ def _worker(state: State, worker: Worker, now: float) -> dict[str, Any]:
         "prefetch": worker.prefetch,
         "slots": worker.slots,
         "agent": state.agent_of(worker) is not None,
-        "note": (f"{retirement.cause}: {retirement.note}" if retirement else worker.problem) or None,
+        "note": (note or None) if sees is None else None,  # it may quote what others' requests did there
     }
 
 

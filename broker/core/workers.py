@@ -12,8 +12,10 @@ from maitred.broker.core.agent import Agent
 from maitred.broker.core.books import forget_abandoned
 from maitred.broker.core.dispatch import Dispatcher
 from maitred.broker.core.effects import Peer
+from maitred.broker.core.introductions import Introductions
 from maitred.broker.core.model import Key, Request, Worker
 from maitred.broker.core.owners import Owners
+from maitred.broker.core.policy import Principal
 from maitred.broker.core.pool import Pool
 from maitred.broker.core.retiring import Retiring
 from maitred.broker.core.running import running_s
@@ -26,19 +28,27 @@ from maitred.protocol.errors import Code
 class Workers:
     """The verbs of a worker."""
 
-    def __init__(self, state: State, dispatcher: Dispatcher, owners: Owners, retiring: Retiring) -> None:
+    def __init__(
+        self, state: State, introductions: Introductions, dispatcher: Dispatcher, owners: Owners, retiring: Retiring
+    ) -> None:
         self._state = state
+        self._introductions = introductions
         self._dispatcher = dispatcher
         self._owners = owners
         self._retiring = retiring
 
     # --- coming ---
 
-    def register(self, peer: Peer, message: messages.Register, now: float) -> None:
+    def register(self, peer: Peer, message: messages.Register, now: float, user: str = "") -> None:
         """A worker is ready: for the first time, or again over a new connection."""
+        principal = self._introductions.find(peer, user, message.secret)
+        if principal is None:
+            return
         pool = self._state.pools.get(message.pool)
         if pool is None:
             self.refuse(peer, f"no pool {message.pool!r}; there are: {', '.join(sorted(self._state.pools))}")
+            return
+        if not self._introductions.serves(peer, principal, pool.name):
             return
         party = self._state.parties.get(peer)
         if party is not None and not (isinstance(party, Worker) and party.id == message.worker):
@@ -46,23 +56,28 @@ class Workers:
             return
         worker = self._state.workers.get(message.worker)
         if worker is None:
-            worker = self._enrol(peer, message, pool, now)
-        elif worker.token != message.token or worker.pool is not pool:
-            self.refuse(peer, "a worker of this id is registered with another token or pool")
+            worker = self._enrol(peer, message, pool, principal, now)
+        elif worker.token != message.token or worker.pool is not pool or not worker.principal.is_same(principal):
+            self.refuse(peer, "a worker of this id is registered with another token, pool or key")
             return
         elif worker.peer == peer:  # said twice: what it does not name is on its way to it, and nothing was lost
             worker.suspect = worker.overdue
         else:
             self._rebind(worker, peer, set(message.holds))
         self._describe(worker, message)
+        worker.principal, worker.user = principal, user
         worker.heard_at = now
         self.welcome(peer)
         pool.ready.place(worker)
         self._owners.house(pool, now)
         self._dispatcher.dispatch(pool, now)
 
-    def _enrol(self, peer: Peer, message: messages.Register, pool: Pool, now: float) -> Worker:
+    def _enrol(self, peer: Peer, message: messages.Register, pool: Pool, principal: Principal, now: float) -> Worker:
         worker = Worker(message.worker, message.token, pool, peer, message.slots, now)
+        worker.principal = principal
+        for agent in self._state.agents.values():
+            if not agent.principal.is_same(principal):
+                agent.workers.pop(worker.id, None)  # it said so of a worker that is not its own
         self._state.workers[worker.id] = worker
         self._state.parties[peer] = worker
         pool.workers[worker.id] = worker
@@ -99,14 +114,17 @@ class Workers:
         clock = self._state.settings.clock
         worker.same_clock = bool(clock) and message.clock == clock
 
-    def attach(self, peer: Peer, message: messages.Attach, now: float) -> None:
+    def attach(self, peer: Peer, message: messages.Attach, now: float, user: str = "") -> None:
         """Bind a worker's second connection; one that comes before its REGISTER is asked to come again."""
+        principal = self._introductions.find(peer, user, "")
+        if principal is None:
+            return
         worker = self._state.workers.get(message.worker)
         if worker is None:
             self._state.send(peer, messages.Stranger())
             return
-        if worker.token != message.token:
-            self.refuse(peer, "the token is not that of the worker's registration")
+        if worker.token != message.token or worker.principal.account != principal.account:
+            self.refuse(peer, "the token, or the key, is not that of the worker's registration")
             return
         if isinstance(self._state.parties.get(peer), Worker | Agent):
             self.refuse(peer, "ATTACH belongs on a second connection")
@@ -122,7 +140,7 @@ class Workers:
                 self._dispatcher.recall(worker, request)
         for key in worker.abandoned:
             self._state.send(peer, messages.WorkerCancel(*key, "cancelled"))
-        self._state.parties[peer] = Control(worker)
+        self._state.parties[peer] = Control(worker, principal, user)
         self.welcome(peer)
 
     def welcome(self, peer: Peer) -> None:
@@ -204,7 +222,7 @@ class Workers:
             else:
                 self._dispatcher.requeue(request)
         pool = worker.pool
-        if self._state.deaths.add(worker.id, pool, certificate, now):
+        if self._state.deaths.add(worker.id, pool, certificate, now, worker.principal.account):
             self._state.note("worker.died", **death_fields(worker.id, pool, certificate, means))
         self._owners.house(pool, now)
         self._dispatcher.dispatch(pool, now)

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgpack
 
-from maitred.broker.core.effects import Drained, Effect, Note, Peer, Send, Side
+from maitred.broker.core.effects import Drained, Effect, Note, Peer, Reload, Send, Side
 from maitred.broker.core.router import BrokerCore
 from maitred.broker.core.settings import CoreSettings, PoolSettings
 from maitred.protocol import frames, messages
@@ -36,6 +36,9 @@ class Bench:
         self.inbox: dict[Peer, list[tuple[Any, Sequence[Any]]]] = {}
         self.notes: list[Note] = []
         self.drained = 0
+        self.users: dict[Peer, str] = {}
+        """Whose connection it is, as the handler of handshakes would say."""
+        self.reloads: list[Reload] = []
         self._routes = 0
 
     def perform(self, effects: list[Effect]) -> None:
@@ -47,6 +50,8 @@ class Bench:
                     self.inbox.setdefault(peer, []).append(decoder.decode(frames.encode(message, body)))
                 case Note():
                     self.notes.append(effect)
+                case Reload():
+                    self.reloads.append(effect)
                 case Drained():
                     self.drained += 1
         self.core.check()
@@ -61,7 +66,7 @@ class Bench:
         self.raw(peer, frames.encode(message, body))
 
     def raw(self, peer: Peer, message_frames: Sequence[bytes]) -> None:
-        self.perform(self.core.receive(peer, message_frames, self.now))
+        self.perform(self.core.receive(peer, message_frames, self.now, self.users.get(peer, "")))
 
     def take(self, peer: Peer) -> list[tuple[Any, Sequence[Any]]]:
         return self.inbox.pop(peer, [])

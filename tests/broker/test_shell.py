@@ -27,7 +27,7 @@ class Running:
 
     def __init__(self, **changes: Any) -> None:
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        sides = [sockets.router(self.context, zap_domain=name) for name in ("clients", "workers")]
+        sides = [sockets.router(self.context, zap_domain=name, handled=False) for name in ("clients", "workers")]
         self.clients, self.workers = (endpoints.bind(side, "tcp://127.0.0.1:0") for side in sides)
         self.notes: list[Note] = []
         self.shell = Shell(settings(**changes), *sides, self.notes.append)

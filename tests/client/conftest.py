@@ -90,7 +90,9 @@ class Site:
         def note(note: object) -> None:
             self.saturated += getattr(note, "event", "") == "pool.saturated"
 
-        sides = [sockets.router(self.context, zap_domain=name, linger_ms=0) for name in ("clients", "workers")]
+        sides = [
+            sockets.router(self.context, zap_domain=name, handled=False, linger_ms=0) for name in ("clients", "workers")
+        ]
         addresses = (self.clients, self.workers)
         for side, address in zip(sides, addresses, strict=True):
             await bind(side, address)

@@ -95,7 +95,7 @@ class ScriptedBroker:
             time.sleep(0.002)
 
     def _run(self) -> None:
-        router = sockets.router(self._context, zap_domain="clients", linger_ms=0)
+        router = sockets.router(self._context, zap_domain="clients", handled=False, linger_ms=0)
         router.bind(self.clients)
         while not self._stop.is_set():
             if self._forget.is_set():

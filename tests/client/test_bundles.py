@@ -50,7 +50,7 @@ class Bundling:
         self._context.destroy(linger=0)
 
     def _run(self) -> None:
-        router = sockets.router(self._context, zap_domain="clients", linger_ms=0)
+        router = sockets.router(self._context, zap_domain="clients", handled=False, linger_ms=0)
         router.bind(self.address)
         while not self._stop.is_set():
             if not self.deaf.is_set() and router.poll(5):

@@ -12,7 +12,6 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 import pytest
-import zmq
 from broker_peers import POOL
 
 from maitred.client import Client
@@ -182,7 +181,8 @@ def test_a_broker_that_is_gone_is_said_to_be_and_nothing_was_sent(make_site: Cal
         client.execute(POOL, "echo")
         client.submit(POOL, "echo").result(WITHIN_S)
         site.stop_broker()
-        site.wait(lambda: not client._local.channel._socket.poll(0, zmq.POLLOUT))  # else it is lost, and not refused
+        connection = client._local.channel._dealer
+        site.wait(lambda: connection.receive() or not connection.connected)  # else it is lost, and not refused
         with pytest.raises(Unavailable, match="is not there") as caught:
             client.execute(POOL, "echo")
         assert (caught.value.reason, caught.value.address) == ("no_broker", site.clients)

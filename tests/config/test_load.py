@@ -362,6 +362,16 @@ def test_what_others_can_reach_has_to_be_meant() -> None:
     assert len(_problems(text)) == 3
     assert _load(text + "insecure = true").broker.insecure
     assert "broker.workers = " in _problem(text + "insecure = true", "broker.clients=tcp://10.0.0.1:5751")
+    keyed = text + "majordomo = 'tcp://*:5753'\nkey = '/x/broker.key'\n"
+    assert "http_token = " in _problem(keyed)  # a key says nothing about HTTP
+    assert _load(keyed + "http_token = '/x/token'").broker.key_file == Path("/x/broker.key")
+    assert len(_problems(text + "majordomo = 'tcp://*:5753'\nhttp_token = '/x/token'")) == 3
+
+
+def test_majordomos_port_is_another_one() -> None:
+    text = "[broker]\nmajordomo = 'tcp://127.0.0.1:5750'\n"
+    assert "broker.majordomo = " in _problem(text)
+    assert "broker.clients is there already" in _problem(text)
 
 
 def test_ports_that_the_system_chooses_are_distinct() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -226,3 +227,34 @@ def test_a_broker_that_ends_takes_its_connection_file_along(directory: Path) -> 
         process.communicate("")
         assert process.returncode == 0
         assert not (directory / "broker.json").exists()
+
+
+def test_the_secret_is_made_once_and_is_its_owners(directory: Path) -> None:
+    with claim(directory) as claimed:
+        secret = claimed.secret
+        assert re.fullmatch("[0-9a-f]{64}", secret)
+        assert stat.S_IMODE((directory / "secret").stat().st_mode) == 0o600
+    with claim(directory) as claimed:
+        assert claimed.secret == secret
+    with claim(directory.with_name("other")) as claimed:
+        assert claimed.secret != secret
+
+
+@pytest.mark.parametrize(("text", "mode", "why"), [
+    ("a" * 64, 0o640, "others may read"),
+    ("a" * 63, 0o600, "is damaged: delete it"),
+    ("A" * 64, 0o600, "is damaged: delete it"),
+    ("", 0o600, "is damaged: delete it"),
+])  # fmt: skip
+def test_a_secret_that_others_know_or_that_is_none_is_refused(directory: Path, text: str, mode: int, why: str) -> None:
+    with claim(directory) as claimed:
+        (directory / "secret").write_text(text)
+        (directory / "secret").chmod(mode)
+        with pytest.raises(RunDirError, match=why):
+            _ = claimed.secret
+
+
+def test_a_connection_is_shown_without_its_secret() -> None:
+    shown = repr(Connection(1, ["ipc:///c"], ["ipc:///w"], 1.5, "0.1", "f" * 64))
+    assert "f" * 8 not in shown
+    assert "ipc:///c" in shown

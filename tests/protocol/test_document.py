@@ -201,6 +201,28 @@ def test_the_magic_and_the_extension_types_are_those_of_the_code() -> None:
     assert f"`{body.ARRAY_KINDS}`" in TEXT
 
 
+WALK = re.compile(r"^([→←]) ([A-Z]+) +(.+)$", re.MULTILINE)
+"""A message of the walk-through: who sends it, its name, its bytes."""
+
+
+def test_the_bytes_of_the_walk_through_are_messages() -> None:
+    section = re.split(r"^## ", TEXT, flags=re.MULTILINE)
+    (walk,) = [text for text in section if text.startswith("Write a client in an afternoon\n")]
+    said: list[Any] = []
+    for arrow, name, written in WALK.findall(walk):
+        raw = [bytes.fromhex(frame) for frame in written.split(" · ")]
+        message, inside = (frames.from_client if arrow == "→" else frames.to_client).decode(raw)
+        assert type(message).__name__.upper() == name
+        said.append((message, body.decode_body(inside) if inside else None))
+    assert [type(message) for message, _ in said[:4]] == [
+        messages.Hello, messages.Welcome, messages.Request, messages.Reply
+    ]  # fmt: skip
+    assert said[2] == (messages.Request(1, "general", "echo"), {"message": "Hello"})
+    assert said[3] == (messages.Reply(1), {"message": "Hello"})
+    assert said[5][0].code == errors.Code.UNKNOWN_COMMAND
+    assert len(said) == 9
+
+
 def anchors(page: Path) -> set[str]:
     headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings}

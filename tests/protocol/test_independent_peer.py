@@ -23,11 +23,12 @@ import zmq
 from broker_peers import POOL, settings
 from msgspec import structs
 
+from maitred.broker.core.policy import Policy, Principal
 from maitred.broker.shell import Shell
 from maitred.transport import endpoints, sockets
 
 HEARTBEAT, BYE = 1, 2
-HELLO, REQUEST, CANCEL, GRANT, QUERY = 10, 11, 12, 13, 14
+HELLO, REQUEST, CANCEL, GRANT, QUERY, OPERATE = 10, 11, 12, 13, 14, 16
 WELCOME, PART, REPLY, ERROR, STRANGER = 20, 21, 22, 23, 24
 REGISTER, ATTACH, BEAT, WORKER_PART, WORKER_REPLY, WORKER_ERROR, LEAVE = 30, 31, 32, 33, 34, 35, 36
 DISPATCH, WORKER_CANCEL, WORKER_GRANT = 40, 41, 42
@@ -53,6 +54,9 @@ class Link:
         ):
             self.socket.setsockopt(option, value)
         self.socket.connect(endpoint)
+
+    def __del__(self) -> None:
+        self.socket.close()
 
     def send(self, message: Message) -> None:
         number, fields, body = message
@@ -87,23 +91,24 @@ class Failed(Exception):
 
 
 class Client:
-    def __init__(self, context: zmq.Context[Any], endpoint: str) -> None:
+    def __init__(self, context: zmq.Context[Any], endpoint: str, secret: str = "") -> None:
         self.link = Link(context, endpoint)
         self.id = os.urandom(16)
+        self.hello: Message = (HELLO, [self.id, "", "", 0, "", "", False, secret] if secret else [self.id], [])
         self.ids = itertools.count(1)
         self.said: deque[Message] = deque(maxlen=100)
         self.strangers = 0
         self.greet()
 
     def greet(self) -> None:
-        self.link.send((HELLO, [self.id], []))
+        self.link.send(self.hello)
         while (message := self.link.receive(0.5)) is None or message[0] != WELCOME:
             if message is None:
-                self.link.send((HELLO, [self.id], []))
+                self.link.send(self.hello)
             elif message[0] == STRANGER:
                 self.strangers += 1
             elif message[0] == ERROR:
-                raise Failed(*message[1][1:], unpack(message[2]))
+                raise Failed(*message[1][1:3], unpack(message[2]))
         self.epoch, self.interval, self.liveness, self.max_message = message[1][:4]
         again = list(self.said)[-self.strangers :] if self.strangers else []
         self.strangers = 0
@@ -149,11 +154,24 @@ class Client:
     def call(self, *request: Any, **options: Any) -> Any:
         return list(self.answers(self.begin(*request, **options)))[-1][1]
 
+    def operate(self, verb: str, target: str) -> Any:
+        request = next(self.ids)
+        self.say(OPERATE, [request, verb, target])
+        return list(self.answers(request))[-1][1]
+
 
 class Worker:
     """Runs commands that are generators: what they yield are parts. One at a time, the others wait in `orders`."""
 
-    def __init__(self, context: zmq.Context[Any], endpoint: str, slots: int, **commands: Callable[..., Any]) -> None:
+    def __init__(
+        self,
+        context: zmq.Context[Any],
+        endpoint: str,
+        slots: int,
+        secret: str = "",
+        **commands: Callable[..., Any],
+    ) -> None:
+        self.secret = secret
         self.requests, self.control = Link(context, endpoint), Link(context, endpoint)
         self.id, self.token, self.slots, self.commands = os.urandom(16), os.urandom(16), slots, commands
         self.orders: deque[Message] = deque()
@@ -167,6 +185,7 @@ class Worker:
     def register(self) -> None:
         commands = [[name] for name in self.commands]
         fields = [self.id, self.token, POOL, self.slots, commands, "host", os.getpid(), "independent", self.held]
+        fields += [0, "", False, self.secret] if self.secret else []
         self.requests.send((REGISTER, fields, []))
 
     def run(self) -> None:
@@ -200,7 +219,7 @@ class Worker:
         elif number == STRANGER:
             self.register()
         elif number == ERROR:
-            raise Failed(*fields[1:], unpack(body))
+            raise Failed(*fields[1:3], unpack(body))
 
     def obey_control(self, number: int, fields: list[Any], body: list[bytes]) -> None:
         if number == WORKER_CANCEL:
@@ -270,11 +289,17 @@ def fail() -> Generator[Any, None, None]:
 
 
 class Broker:
-    """A shell in a thread of its own; `stop` ends it, and another can take its place."""
+    """A shell in a thread of its own; `stop` ends it, and another can take its place. `user`: whose all connections are."""
 
-    def __init__(self, clients: str = "tcp://127.0.0.1:0", workers: str = "tcp://127.0.0.1:0", **changes: Any) -> None:
+    def __init__(
+        self, clients: str = "tcp://127.0.0.1:0", workers: str = "tcp://127.0.0.1:0", user: str = "", **changes: Any
+    ) -> None:
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        pair = [sockets.router(self.context, zap_domain=name, linger_ms=0) for name in ("clients", "workers")]
+        self.doorkeeper = Doorkeeper(self.context, user) if user else None
+        pair = [
+            sockets.router(self.context, zap_domain=name, handled=bool(user), linger_ms=0)
+            for name in ("clients", "workers")
+        ]
         self.clients, self.workers = (
             endpoints.bind(one, where) for one, where in zip(pair, (clients, workers), strict=True)
         )
@@ -297,7 +322,32 @@ class Broker:
         if self._thread.is_alive():
             self._token.run_sync_soon(self._scope.cancel)
             self._thread.join()
+            if self.doorkeeper is not None:
+                self.doorkeeper.stop()
             self.context.destroy(linger=0)
+
+
+class Doorkeeper:
+    """A handler of handshakes that lets everybody in, as one user."""
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], user: str) -> None:
+        self._handler = context.socket(zmq.REP)
+        self._handler.bind("inproc://zeromq.zap.01")
+        self._user = user.encode()
+        self._ended = False
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._ended:
+            if self._handler.poll(20):
+                request = self._handler.recv_multipart()
+                self._handler.send_multipart([b"1.0", request[1], b"200", b"", self._user, b""])
+        self._handler.close(0)
+
+    def stop(self) -> None:
+        self._ended = True
+        self._thread.join()
 
 
 @contextmanager
@@ -446,3 +496,82 @@ def test_what_breaks_the_rules_is_refused() -> None:
         client.link.send((REGISTER, [bytes(16), bytes(16), POOL, 1, []], []))
         assert client.link.receive(PATIENCE_S)[1][:2] == [-1, "protocol_error"]  # type: ignore[index]
         assert client.call(POOL, "echo", {}) == {}
+
+
+# --- who may do what: the page's section on security ---
+
+SECRET = "5e" * 32
+GUARDED = Policy(secret=SECRET, unnamed=None)
+"""A broker without keys: who comes over loopback may call, and who knows the secret may do everything."""
+
+
+@contextmanager
+def guarded(policy: Policy, user: str = "open:127.0.0.1") -> Iterator[tuple[Broker, zmq.Context[Any]]]:
+    broker = Broker(policy=policy, user=user)
+    context: zmq.Context[Any] = zmq.Context()
+    try:
+        yield broker, context
+    finally:
+        context.destroy(linger=0)
+        broker.stop()
+
+
+@contextmanager
+def serving(broker: Broker, context: zmq.Context[Any], secret: str) -> Iterator[None]:
+    worker = Worker(context, broker.workers, 1, secret, echo=echo)
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    try:
+        wait_for(lambda: "worker.started" in broker.events)
+        yield
+    finally:
+        worker.ended = True
+        thread.join()
+
+
+def refusal_of(act: Callable[[], Any]) -> tuple[str, Any]:
+    """Code and details of what comes of it."""
+    with pytest.raises(Failed) as caught:
+        act()
+    return code_of(caught), caught.value.args[2]
+
+
+def test_with_the_secret_a_worker_serves_and_anybody_calls_it() -> None:
+    with guarded(GUARDED) as (broker, context), serving(broker, context, SECRET):
+        assert Client(context, broker.clients).call(POOL, "echo", {"n": 1}) == {"n": 1}
+
+
+@pytest.mark.parametrize("secret", ["", "5e" * 31 + "5f"])
+def test_without_the_secret_nobody_serves(secret: str) -> None:
+    with guarded(GUARDED) as (broker, context):
+        worker = Worker(context, broker.workers, 1, secret, echo=echo)
+        code, details = refusal_of(lambda: wait_for(lambda: worker.listen(0.02)))
+        assert (code, details["missing"]) == ("permission_denied", "serve")
+
+
+def test_only_with_the_secret_a_client_operates() -> None:
+    with guarded(GUARDED) as (broker, context):
+        stranger = Client(context, broker.clients)
+        code, details = refusal_of(lambda: stranger.operate("pause", POOL))
+        assert (code, details["missing"]) == ("permission_denied", "operate")
+        assert isinstance(Client(context, broker.clients, SECRET).operate("pause", POOL), dict)
+
+
+def test_who_is_not_known_is_told_so_and_stays_a_stranger() -> None:
+    with guarded(GUARDED, user="key:" + "x" * 40) as (broker, context):
+        assert refusal_of(lambda: Client(context, broker.clients)) == ("unauthenticated", {})
+        worker = Worker(context, broker.workers, 1, SECRET, echo=echo)  # the secret is nothing beside a key
+        code, _ = refusal_of(lambda: wait_for(lambda: worker.listen(0.02)))
+        assert code == "unauthenticated"
+
+
+def test_what_may_not_be_called_is_refused_and_the_rest_goes_on() -> None:
+    alice = Principal("alice", call=((POOL, "echo"),), serve=(POOL,), keyed=True)
+    policy = Policy(keys={"a" * 40: alice}, open=None, unnamed=None)
+    with guarded(policy, user="key:" + "a" * 40) as (broker, context), serving(broker, context, ""):
+        client = Client(context, broker.clients)
+        code, details = refusal_of(lambda: client.call(POOL, "count", {"to": 1}))
+        assert code == "permission_denied"
+        assert (details["missing"], details["principal"], details["pool"]) == ("call", "alice", POOL)
+        assert details["allowed"] == [f"{POOL}:echo"]
+        assert client.call(POOL, "echo", {"n": 2}) == {"n": 2}

@@ -20,6 +20,7 @@ import pytest
 from msgspec import structs
 
 from maitred.protocol import frames, messages
+from maitred.protocol import majordomo as wire
 from maitred.protocol.body import decode_body, encode_body
 from maitred.protocol.bundles import first_of, opened
 from maitred.protocol.errors import Code, DecodeError, MaitredError, ProtocolError, from_wire
@@ -224,6 +225,71 @@ def test_another_senders_body_is_accepted(vector: dict[str, Any]) -> None:
 def test_an_invalid_body_is_refused_for_its_reason(vector: dict[str, Any]) -> None:
     with pytest.raises(DecodeError, match=re.escape(vector["error"])):
         decode_body(read_frames(vector))
+
+
+# --- Majordomo ---
+
+ROLES = {
+    "client": "decode",
+    "worker": "decode",
+    "broker to client": "decode_answer",
+    "broker to worker": "decode_order",
+}
+"""What is read by which function of `protocol.majordomo`."""
+
+
+def majordomo_of(vector: dict[str, Any]) -> Any:
+    """The message as the code has it."""
+    form = wire.Form(vector["version"], vector["delimiter"])
+    body = [read_frame(frame) for frame in vector.get("body", ())]
+    final = vector["command"] != "PARTIAL"
+    match vector["role"], vector["command"]:
+        case "client", "REQUEST":
+            return wire.Call(form, vector["service"], body)
+        case "broker to client", _:
+            return wire.Answer(form, vector["service"], body, final)
+        case "broker to worker", "REQUEST":
+            return wire.Order(form, read_frame(vector["address"]), body)
+        case _, "READY":
+            return wire.Ready(form, vector["service"])
+        case _, "HEARTBEAT":
+            return wire.Heartbeat(form)
+        case _, "DISCONNECT":
+            return wire.Disconnect(form)
+        case _:
+            return wire.Result(form, read_frame(vector["address"]), body, final)
+
+
+def majordomo_name(vector: dict[str, Any]) -> str:
+    what = vector.get("reason") or f"{vector['command']} {vector['version']} {vector['delimiter']}"
+    return f"{vector['role']}: {what}"
+
+
+@pytest.mark.parametrize("vector", VECTORS["majordomo"], ids=majordomo_name)
+def test_a_majordomo_message_means_what_it_says_and_is_encoded_so(vector: dict[str, Any]) -> None:
+    message = majordomo_of(vector)
+    assert getattr(wire, ROLES[vector["role"]])(read_frames(vector)) == message
+    assert [bytes(frame) for frame in wire.encode(message)] == read_frames(vector)
+
+
+@pytest.mark.parametrize("vector", VECTORS["invalid_majordomo"], ids=majordomo_name)
+def test_an_invalid_majordomo_message_is_refused(vector: dict[str, Any]) -> None:
+    with pytest.raises(ProtocolError):
+        getattr(wire, ROLES[vector["role"]])(read_frames(vector))
+
+
+def test_both_versions_of_majordomo_have_each_of_their_commands() -> None:
+    there = {(vector["role"], vector["version"], vector["command"]) for vector in VECTORS["majordomo"]}
+    both = {(role, version, "REQUEST") for role in ("client", "broker to worker") for version in (1, 2)}
+    both |= {("worker", version, "READY") for version in (1, 2)}
+    both |= {
+        (role, version, command)
+        for role in ("worker", "broker to worker")
+        for version in (1, 2)
+        for command in ("HEARTBEAT", "DISCONNECT")
+    }
+    answers = ((1, "REPLY"), (2, "PARTIAL"), (2, "FINAL"))
+    assert there == both | {(role, *answer) for role in ("worker", "broker to client") for answer in answers}
 
 
 # --- writing ---

@@ -28,7 +28,7 @@ if kind == "dealer":
     socket.poll(flags=zmq.POLLOUT)
     socket.send(b"hello")
 else:
-    socket = router(context, zap_domain="maitred-test")
+    socket = router(context, zap_domain="maitred-test", handled=False)
     print(bind(socket, endpoint), flush=True)
 while True:
     frames = socket.recv_multipart()
@@ -88,7 +88,7 @@ def join(
 @pytest.fixture
 def make_pair(context: zmq.Context[zmq.Socket[bytes]], join: Callable[..., tuple[zmq.Socket[bytes], bytes]]):
     def make(**options: int) -> Pair:
-        bound = router(context, zap_domain="maitred-test", **options)
+        bound = router(context, zap_domain="maitred-test", handled=False, **options)
         endpoint = bind(bound, "tcp://127.0.0.1:0")
         socket, peer = join(bound, endpoint, **options)
         return Pair(bound, socket, peer, endpoint)

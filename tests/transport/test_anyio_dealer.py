@@ -73,7 +73,7 @@ def test_messages_come_and_go(answered, backend):
 
 @both
 def test_a_send_waits_for_a_connection(context, backend):
-    bound = router(context, zap_domain="maitred-test")
+    bound = router(context, zap_domain="maitred-test", handled=False)
     endpoint = bind(bound, "tcp://127.0.0.1:0")
 
     async def main():
@@ -129,7 +129,7 @@ def test_a_send_that_finds_no_room_says_so_in_time(context, backend):
 
 @both
 def test_a_waiting_send_can_be_cancelled_and_then_sent_nothing(context, backend):
-    bound = router(context, zap_domain="maitred-test")
+    bound = router(context, zap_domain="maitred-test", handled=False)
     endpoint = bind(bound, "tcp://127.0.0.1:0")
 
     async def main():

@@ -19,7 +19,7 @@ from maitred.transport.sockets import dealer, router
 
 @pytest.fixture
 def bound(context):
-    return router(context, zap_domain="maitred-test")
+    return router(context, zap_domain="maitred-test", handled=False)
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_ipv6(bound, context):
 def test_a_port_in_use(bound, context):
     endpoint = bind(bound, "tcp://127.0.0.1:0")
     with pytest.raises(BindError, match="another process is listening") as caught:
-        bind(router(context, zap_domain="other"), endpoint)
+        bind(router(context, zap_domain="other", handled=False), endpoint)
     assert caught.value.errno == errno.EADDRINUSE
     assert caught.value.endpoint == endpoint
     assert endpoint in str(caught.value)
@@ -96,7 +96,7 @@ def test_an_ipc_socket_is_for_its_owner_only(bound, short_path):
 def test_a_live_ipc_socket_is_not_stolen(bound, context, short_path):
     bind(bound, f"ipc://{short_path}")
     with pytest.raises(BindError, match="a socket is already there") as caught:
-        bind(router(context, zap_domain="thief"), f"ipc://{short_path}")
+        bind(router(context, zap_domain="thief", handled=False), f"ipc://{short_path}")
     assert caught.value.errno == errno.EADDRINUSE
     peer = dealer(context)
     connect(peer, f"ipc://{short_path}")

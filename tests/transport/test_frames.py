@@ -161,7 +161,7 @@ class GoneAfterFirst(list[bytes]):
 def test_a_peer_that_goes_amid_a_message_does_not_swallow_the_next(pair, context, count):
     with suppress(WouldBlock):  # it depends on how much of the news has reached the socket
         send_message(pair.dealer, GoneAfterFirst([b"lost"] * count, pair))
-    again = router(context, zap_domain="maitred-test")
+    again = router(context, zap_domain="maitred-test", handled=False)
     bind(again, pair.endpoint)
     assert pair.dealer.poll(WITHIN_MS, zmq.POLLOUT)
     send_message(pair.dealer, [b"next", b"message"])

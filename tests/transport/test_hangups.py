@@ -33,7 +33,7 @@ def endpoint(request, tmp_path):
 
 
 async def test_a_process_that_was_killed_is_told_of_within_moments(context, endpoint):
-    socket = router(context, zap_domain="maitred-test")
+    socket = router(context, zap_domain="maitred-test", handled=False)
     where = bind(socket, endpoint)
     told: list[bytes] = []
     came = trio.Event()
@@ -66,7 +66,7 @@ async def test_a_process_that_was_killed_is_told_of_within_moments(context, endp
 
 def test_a_descriptor_that_is_used_again_does_not_lose_its_new_owner(context, endpoint):
     """The news of the old connection is there, unread, when the new one is noted under the same number."""
-    socket = router(context, zap_domain="maitred-test")
+    socket = router(context, zap_domain="maitred-test", handled=False)
     where = bind(socket, endpoint)
     told: list[bytes] = []
     hangups: Hangups[bytes] = Hangups(socket, told.append)

@@ -34,7 +34,7 @@ WITHIN_MS = 10_000
 @pytest.fixture
 def table(context, join, start_echo):
     """A ROUTER, a peer that answers, and one that never reads."""
-    bound = router(context, zap_domain="maitred-test")
+    bound = router(context, zap_domain="maitred-test", handled=False)
     endpoint = bind(bound, "tcp://127.0.0.1:0")
     start_echo("dealer", endpoint)
     assert bound.poll(WITHIN_MS)

@@ -13,11 +13,15 @@ from maitred.transport import sockets
 
 
 def test_a_router_is_mandatory_bounded_and_impatient(context):
-    made = sockets.router(context, zap_domain="maitred-clients", hwm=16, max_frame_bytes=1000, linger_ms=1)
+    made = sockets.router(
+        context, zap_domain="maitred-clients", handled=False, hwm=16, max_frame_bytes=1000, linger_ms=1
+    )
     got = {name: made.get(getattr(zmq, name)) for name in ("SNDHWM", "RCVHWM", "LINGER", "MAXMSGSIZE", "ZAP_DOMAIN")}
     assert got == {"SNDHWM": 16, "RCVHWM": 16, "LINGER": 1, "MAXMSGSIZE": 1000, "ZAP_DOMAIN": b"maitred-clients"}
     assert made.get(zmq.HANDSHAKE_IVL) == sockets.HANDSHAKE_TIMEOUT_MS
-    assert made.get(zmq.HEARTBEAT_TTL) == made.get(zmq.HEARTBEAT_TIMEOUT) == sockets.HEARTBEAT_TIMEOUT_MS
+    assert made.get(zmq.HEARTBEAT_IVL) == 0  # who runs a function does not answer, and must not be cut off
+    asking = sockets.dealer(context)
+    assert asking.get(zmq.HEARTBEAT_TTL) == asking.get(zmq.HEARTBEAT_TIMEOUT) == sockets.HEARTBEAT_TIMEOUT_MS
     with pytest.raises(zmq.ZMQError):  # EHOSTUNREACH, rather than silence
         made.send_multipart([b"nobody", b"x"], zmq.NOBLOCK)
 
@@ -57,7 +61,7 @@ import socket, sys, zmq
 from maitred.transport.sockets import bind, router
 for _ in range(5):
     context = zmq.Context()
-    bound = router(context, zap_domain="maitred-test", linger_ms=0)
+    bound = router(context, zap_domain="maitred-test", handled=False, linger_ms=0)
     port = int(bind(bound, "tcp://127.0.0.1:0").rsplit(":", 1)[1])
     raw = [socket.create_connection(("127.0.0.1", port)) for _ in range(int(sys.argv[1]))]
     for one in raw:
@@ -74,7 +78,7 @@ for _ in range(5):
 
 def test_a_silent_connection_is_cut_off_in_seconds(context, monkeypatch):
     monkeypatch.setattr(sockets, "HANDSHAKE_TIMEOUT_MS", 100)
-    bound = sockets.router(context, zap_domain="maitred-test")
+    bound = sockets.router(context, zap_domain="maitred-test", handled=False)
     port = int(sockets.bind(bound, "tcp://127.0.0.1:0").rsplit(":", 1)[1])
     with stdlib_socket.create_connection(("127.0.0.1", port)) as raw:
         raw.settimeout(5)

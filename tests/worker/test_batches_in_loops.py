@@ -38,7 +38,7 @@ class TestBatches:
     def test_whose_rest_does_not_come_are_run_as_they_are(
         self, loop: str, service: Service, slots: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(plain_loop, "IDLE_MS", 20)
+        monkeypatch.setattr(plain_loop, "IDLE_S", 0.02)
         monkeypatch.setattr(trio_loop, "IDLE_S", 0.02)
 
         def script(broker: Broker) -> None:

@@ -15,6 +15,7 @@ import zmq
 
 from maitred.protocol import frames, messages
 from maitred.protocol.worker import RequestsConnection
+from maitred.transport.dealers import ZmqDealer
 from maitred.worker import Service, plain_loop, trio_loop
 from maitred.worker.control import Control
 from maitred.worker.options import WorkerOptions
@@ -137,7 +138,7 @@ class Worker:
         player = threading.Thread(target=play)
         player.start()
         if loop == "plain":
-            PlainLoop(self._socket, self._connection, self.requests, NoControl()).run()
+            PlainLoop(ZmqDealer(self._socket), self._connection, self.requests, NoControl()).run()
         else:
             trio.run(TrioLoop(self._socket, self._connection, self.requests, NoControl(), None, self._slots).run)
         player.join()
@@ -178,7 +179,7 @@ def test_sigterm_lets_what_runs_finish_and_leaves(loop: str) -> None:
 
 @both
 def test_sigterm_ends_a_worker_that_has_never_reached_a_broker(loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plain_loop, "WAIT_FOR_BROKER_MS", 20)
+    monkeypatch.setattr(plain_loop, "WAIT_FOR_BROKER_S", 0.02)
 
     with a_worker(connected=False) as worker:
         worker.run(loop, lambda _: None)
@@ -221,7 +222,7 @@ def test_a_worker_that_is_a_stranger_takes_all_that_has_arrived_and_registers_on
 @both
 def test_a_request_whose_answer_could_not_be_sent_was_begun(loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither LEAVE nor the started page may give it away to be run again."""
-    monkeypatch.setattr(plain_loop, "WAIT_FOR_BROKER_MS", 20)
+    monkeypatch.setattr(plain_loop, "WAIT_FOR_BROKER_S", 0.02)
     monkeypatch.setattr(trio_loop, "WAIT_FOR_BROKER_S", 0.02)
 
     with a_worker() as worker:

@@ -269,7 +269,7 @@ def test_the_last_state_is_taken_when_the_interval_or_the_session_rests(
 ) -> None:
     loop, is_async, slots = case
     monkeypatch.setattr(snapshots, "IDLE_S", 0.05 if interval == "1h" else 60)
-    monkeypatch.setattr(plain_loop, "IDLE_MS", 60_000)  # it does not wait for the loop's own idle moment
+    monkeypatch.setattr(plain_loop, "IDLE_S", 60.0)  # it does not wait for the loop's own idle moment
 
     def script(broker: Broker) -> None:
         broker.open(A)
@@ -424,7 +424,7 @@ def test_what_is_too_large_is_not_sent_and_said_once(case: Case, caplog: pytest.
 
 def test_idle_loops_collect_what_sessions_left(monkeypatch: pytest.MonkeyPatch, case: Case) -> None:
     loop, is_async, slots = case
-    monkeypatch.setattr(plain_loop, "IDLE_MS", 20)
+    monkeypatch.setattr(plain_loop, "IDLE_S", 0.02)
     monkeypatch.setattr(trio_loop, "IDLE_S", 0.02)
     collected = threading.Semaphore(0)
     monkeypatch.setattr("maitred.worker.session_orders.gc.collect", collected.release)

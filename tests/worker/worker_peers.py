@@ -19,6 +19,7 @@ import zmq
 from maitred.protocol import frames, messages
 from maitred.protocol.body import decode_body, encode_body
 from maitred.protocol.worker import ControlConnection, RequestsConnection
+from maitred.transport.dealers import ZmqDealer
 from maitred.worker import Cancelled, Context, Service
 from maitred.worker.control import Control
 from maitred.worker.options import WorkerOptions
@@ -319,7 +320,7 @@ def run(
         control.start()
         player.start()
         if loop == "plain":
-            PlainLoop(dealer, connection, requests, control).run()
+            PlainLoop(ZmqDealer(dealer), connection, requests, control).run()
         else:
             trio.run(TrioLoop(dealer, connection, requests, control, None, slots).run)
         player.join()

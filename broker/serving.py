@@ -1,0 +1,198 @@
+"""A broker's life under trio: try its doors, say that it listens, obey signals, drain, end.
+
+What it decides is in `core`, how it talks in `shell`, who may come in `doors`.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+
+import msgspec
+import trio
+from zmq.utils import z85
+
+from maitred.broker.core.effects import Reload, Side
+from maitred.broker.doors import DoorError, Doors
+from maitred.broker.events import EventLog, Logger
+from maitred.broker.keyring import Keyring
+from maitred.broker.ports import Ports
+from maitred.broker.reloading import Reloading
+from maitred.broker.settings import BrokerSettings
+from maitred.broker.shell import Shell
+from maitred.broker.trial import new_key, try_doors
+from maitred.transport import clock
+from maitred.transport.host import Host
+from maitred.transport.lifeline import Lifeline
+from maitred.transport.terminal import Terminal
+from maitred.transport.zap import ZapHandler
+
+__all__ = ["EXIT_FORCED", "Serving"]
+
+EXIT_FORCED = 1
+"""Ended by a second signal, or by the end of its parent, with requests unanswered."""
+
+LAST_WORDS_S = 0.1
+"""How long the sockets stay open after the last answer: a DEALER with IMMEDIATE, as ours are, drops what it has received
+and not handed on when its connection ends, so a close that follows at once costs one answer in ten."""
+
+
+class Serving:
+    """One broker whose sockets are bound. To be made once the host's loop is about to run.
+
+    Args:
+        host: whose loop it is.
+        settings: what it is told.
+        ports: its sockets; owned from here on.
+        keyring: who it is, and whose keys may do what.
+        secret: that of the run directory.
+        logger: where its events go.
+        directory: where the last headers are kept if it crashes.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        settings: BrokerSettings,
+        ports: Ports,
+        keyring: Keyring,
+        secret: str,
+        logger: Logger,
+        directory: Path,
+    ) -> None:
+        self._host = host
+        self._settings = settings
+        self._ports = ports
+        self._keyring = keyring
+        self._secret = secret
+        self._logger = logger
+        self._directory = directory
+        self._events = EventLog(logger)
+        self._terminal = Terminal()
+        self._forced = False
+
+    async def run(self, on_ready: Callable[[], object], listener: socket.socket | None, token: str) -> int:
+        """Serve until a signal; returns the exit code.
+
+        Args:
+            on_ready: called once it can be called by anybody.
+            listener: for HTTP, if it is wanted.
+            token: what HTTP asks for; "": nothing.
+
+        Raises:
+            DoorError: a door does not keep out whom it has to; nobody was told that it listens.
+        """
+        self._shell = self._make_shell()
+        self._doors = Doors(
+            self._shell.core.may_enter,
+            self._events,
+            keyed=self._ports.keyed,
+            insecure=self._settings.insecure,
+        )
+        handler = ZapHandler(self._ports.zap, self._doors.decide, self._host.pump)
+        self._reloading = Reloading(self._keyring, self._shell, self._logger)
+        problem = None
+        try:
+            async with trio.open_nursery() as self._nursery:
+                await self._nursery.start(self._obey)
+                await self._nursery.start(handler.run)
+                await self._nursery.start(self._shell.run)
+                if self._settings.parent is not None:
+                    self._nursery.start_soon(self._watch_parent)
+                problem = await self._try_doors()
+                if problem is None:
+                    if listener is not None:
+                        self._nursery.start_soon(self._serve_http, listener, token)
+                    on_ready()
+                    await self._shell.drained.wait()
+                    await trio.sleep(LAST_WORDS_S)
+                self._nursery.cancel_scope.cancel()
+        except BaseException:
+            self._write_post_mortem()
+            raise
+        finally:
+            handler.close()
+        if problem is not None:
+            raise DoorError(problem)
+        self._logger.info("broker.stopped", forced=self._forced, **_totals(self._events))
+        return EXIT_FORCED if self._forced else 0
+
+    def _make_shell(self) -> Shell:
+        ahead_s = time.monotonic() - trio.current_time()  # both are the same clock, from another beginning
+        policy = self._keyring.policy(self._settings, self._secret)
+        core = self._settings.core(f"maitred {metadata.version('maitred')}", clock.name(), ahead_s, policy)
+        sockets = self._ports.sockets
+        return Shell(
+            core,
+            sockets[Side.CLIENTS],
+            sockets[Side.WORKERS],
+            self._events,
+            functools.partial(self._host.pump, batch=self._settings.receive_batch),
+            majordomo=sockets.get(Side.MAJORDOMO),
+            on_reload=self._reload,
+        )
+
+    async def _try_doors(self) -> str | None:
+        key = self._keyring.key
+        stranger = new_key(key.public) if key is not None else None
+        if stranger is not None:
+            self._doors.probe = z85.decode(stranger.public)
+        problem = await trio.to_thread.run_sync(try_doors, self._ports, stranger, self._secret, abandon_on_cancel=True)
+        unasked = {Side.CLIENTS, Side.WORKERS, *([Side.MAJORDOMO] if stranger is not None else [])} - self._doors.tried
+        if problem is None and unasked & self._ports.sockets.keys():
+            sides = ", ".join(sorted(side.name.lower() for side in unasked & self._ports.sockets.keys()))
+            return f"the self-test failed: nobody asked who may come to the side of {sides}; the broker does not start"
+        return problem
+
+    # --- signals ---
+
+    async def _obey(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+            task_status.started()
+            async for number in signals:
+                if number == signal.SIGHUP and not self._terminal.is_gone():
+                    self._nursery.start_soon(self._reloading.read)
+                elif self._shell.draining:
+                    self._end_at_once()
+                else:
+                    self._logger.info("broker.stopping", signal=signal.Signals(number).name)
+                    self._shell.drain()
+
+    def _reload(self, asked: Reload) -> None:
+        self._nursery.start_soon(self._reloading.read, asked)
+
+    async def _watch_parent(self) -> None:
+        await Lifeline(0).wait_gone()
+        self._end_at_once()
+
+    def _end_at_once(self) -> None:
+        self._forced = True
+        self._nursery.cancel_scope.cancel()
+
+    # --- beside the routing ---
+
+    async def _serve_http(self, listener: socket.socket, token: str) -> None:
+        from maitred.broker import http  # here: half of a small broker's start would go into it
+
+        shell = self._shell
+        try:
+            await http.serve(listener, functools.partial(shell.core.table, "readiness", 0.0), shell.drained.wait, token)
+        except Exception:
+            self._logger.exception("http.failed")  # nobody's requests depend on it
+
+    def _write_post_mortem(self) -> None:
+        """Keep the last headers beside the lock: [seconds, side, route, header] each, oldest first."""
+        path = self._directory / f"crash-{os.getpid()}.msgpack"
+        inputs = [[now, int(peer.side), peer.route, header] for now, peer, header in self._shell.inputs]
+        path.write_bytes(msgspec.msgpack.encode(inputs))
+        self._logger.error("broker.crashed", inputs=len(inputs), written_to=str(path))
+
+
+def _totals(events: EventLog) -> dict[str, int]:
+    return {name.replace(".", "_"): count for name, count in events.counts.items() if name.startswith("protocol.")}
