@@ -133,7 +133,7 @@ class MajordomoClients:
         self._state.majordomo[peer] = None
         caller.asked[NOBODY] = asked
         hello = messages.Hello(client_id, f"MDP/0.{asked.form.version}", name=NAME)
-        self._clients.hello(peer, hello, now)
+        self._clients.hello(peer, hello, now, user)
         party = self._state.parties.get(peer)
         if isinstance(party, Client):
             caller.client = party

@@ -70,7 +70,7 @@ class MajordomoWorkers:
         register = messages.Register(
             worker_id, token, message.service, 1, [], software=f"MDP/0.{message.form.version}", secret=secret
         )
-        self._workers.register(peer, register, now)
+        self._workers.register(peer, register, now, user)
         party = self._state.parties.get(peer)
         hand.worker = party if isinstance(party, Worker) else None
 

@@ -376,3 +376,33 @@ def test_what_is_forwarded_comes_with_what_it_says_in_our_words() -> None:
     (forward,) = bench.core.receive(client, call(1, b"echo", b"x"), bench.now)
     assert isinstance(forward, Forward)
     assert (forward.peer, type(forward.message)) == (old, m.Dispatch)
+
+
+def test_whose_connection_it_is_goes_with_what_it_says() -> None:
+    bench = MajordomoBench(policy=Policy(secret="s", unnamed=None, majordomo=True))
+    old, client, stranger = bench.peer(Side.MAJORDOMO), bench.peer(Side.CLIENTS), bench.peer(Side.CLIENTS)
+    bench.put(old, b"", b"MDPW01", b"\x01", b"echo", user="open:127.0.0.1")
+    assert bench.put(client, *call(1, b"echo", b"x"), user="user:0:1") == []
+    assert bench.order(old)[1] == [b"x"]
+    ((*_, mark, why),) = bench.put(stranger, *call(1, b"echo", b"x"))
+    assert (mark, json.loads(why)["code"]) == (b"maitred.error", "unauthenticated")
+    assert stranger not in bench.core.state.majordomo
+
+
+def test_who_is_authorised_no_more_is_told_and_his_worker_gets_disconnect() -> None:
+    keys = {
+        "C" * 40: Principal("c", call=(("*", "*"),), keyed=True),
+        "W" * 40: Principal("w", serve=("*",), keyed=True),
+    }
+    bench = MajordomoBench(policy=Policy(keys=keys, unnamed=None, open=None))
+    old, client = bench.peer(Side.MAJORDOMO), bench.peer(Side.MAJORDOMO)
+    bench.put(old, b"MDPW02", b"\x01", b"echo", user="key:" + "W" * 40)
+    bench.put(client, *call(1, b"echo", b"x"), user="key:" + "C" * 40)
+    assert len(bench.got(old)) == 1
+    bench.perform(bench.core.adopt(Policy(unnamed=None, open=None), bench.now))
+    bench.advance(2.0)
+    assert bench.got(old)[-1] == [b"MDPW02", b"\x06"]
+    ((*_, mark, why),) = bench.got(client)
+    assert (mark, json.loads(why)["code"]) == (b"maitred.error", "unauthenticated")
+    bench.core.check()
+    assert bench.core.state.majordomo == {}

@@ -26,7 +26,9 @@ PATIENCE_S = 5.0
 class Running:
     def __init__(self, where: str, **changes: Any) -> None:
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        sides = [sockets.router(self.context, zap_domain=name) for name in ("clients", "workers", "majordomo")]
+        sides = [
+            sockets.router(self.context, zap_domain=name, handled=False) for name in ("clients", "workers", "majordomo")
+        ]
         self.clients, self.workers, self.majordomo = (
             endpoints.bind(side, "tcp://127.0.0.1:0" if where == "tcp" else f"ipc://{where}/{number}")
             for number, side in enumerate(sides)

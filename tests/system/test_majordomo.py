@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import msgpack
 import pytest
 import zmq
 from majortomo.client import Client as MajortomoClient
+from user_shell import ANY_PORT, Shell, ready
 
 from maitred.client import Client
 from maitred.testing import House, Pool, running
@@ -214,3 +216,26 @@ def test_a_stopped_old_worker_is_found_out_by_its_silence_and_comes_back_by_itse
         os.kill(process.pid, signal.SIGCONT)
         workers(house, 1)
         assert house.client.workers()[0]["id"] != before
+
+
+def test_the_page_shows_what_works(tmp_path: Path) -> None:
+    page = (HERE.parents[1] / "docs" / "majordomo.md").read_text()
+    endpoint = f"ipc://{tmp_path}/majordomo"
+
+    def block(language: str, place: int) -> str:
+        found = re.findall(rf"^```{language}\n(.*?)^```", page, re.S | re.M)[place]
+        return found.replace("tcp://127.0.0.1:5755", endpoint)
+
+    (tmp_path / "maitred.toml").write_text(block("toml", 0))
+    (tmp_path / "worker.py").write_text(block("python", 0))
+    (tmp_path / "client.py").write_text(block("python", 1))
+    user = Shell(tmp_path)
+    with subprocess.Popen([sys.executable, str(tmp_path / "worker.py")]) as worker:
+        try:
+            assert ready(user.start(*ANY_PORT, "broker"))
+            script = [sys.executable, str(tmp_path / "client.py")]
+            done = subprocess.run(script, env=user.environment, capture_output=True, text=True, timeout=50)
+            assert done.stdout == "[b'MDPC01', b'echo', b'hello', b'world']\n[b'hello', b'world']\n", done.stderr
+        finally:
+            worker.kill()
+            user.end()
