@@ -35,6 +35,7 @@ from maitred.broker.core.sessions import Sessions
 from maitred.broker.core.settings import CoreSettings
 from maitred.broker.core.state import Control, State
 from maitred.broker.core.tables import TABLES
+from maitred.broker.core.whole import bounded
 from maitred.broker.core.workers import Workers
 from maitred.protocol import frames, messages
 from maitred.protocol.body import encode_body
@@ -81,6 +82,8 @@ class BrokerCore:
                 self._from_client(peer, message, body, now)
             else:
                 order, body = frames.from_worker.decode(message_frames)
+                if len(body) > 1:
+                    order, body = bounded(order, body, self.state.settings.max_message_bytes)
                 self._from_worker(peer, order, body, now)
         except ProtocolError as error:
             self.state.note("protocol.error", side=peer.side.name.lower(), reason=error.message)
@@ -142,6 +145,19 @@ class BrokerCore:
             self.state.refuse(reload.peer, reload.id, Code.INVALID_ARGUMENT, done, {"argument": "verb"})
         else:
             self.state.send(reload.peer, messages.Reply(reload.id), encode_body(done))
+        return self._effects(now)
+
+    def squeeze(self, on: bool) -> None:
+        """Whether the process is short of memory: then requests and sessions are refused, with `broker_memory`."""
+        self.state.squeezed = on
+
+    def observe(self, **numbers: Any) -> None:
+        """What the table of the broker is to say of its process, as `limits`."""
+        self.state.observed.update(numbers)
+
+    def witness(self, event: str, now: float, **fields: Any) -> list[Effect]:
+        """Tell of something that the shell saw, and count it."""
+        self.state.note(event, **fields)
         return self._effects(now)
 
     def all_undeliverable(self, peer: Peer, unsent: Sequence[messages.Message], now: float) -> list[Effect]:
