@@ -20,16 +20,20 @@ import time
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import trio
 import zmq
 
 from maitred.broker.events import EventLog, Logger, make_logger
+from maitred.broker.room import raise_descriptors
 from maitred.broker.settings import BrokerSettings
 from maitred.broker.shell import Shell
+from maitred.broker.upkeep import SideDoor, make_room, make_watch
 from maitred.config.rundir import Connection, RunDirError, claim, run_dir
 from maitred.transport import clock
+from maitred.transport.connections import Connections
 from maitred.transport.context import new_context
 from maitred.transport.endpoints import bind
 from maitred.transport.errors import EndpointError
@@ -73,11 +77,13 @@ def run(settings: BrokerSettings, on_ready: Callable[[Bound], object] = lambda _
     logger = make_logger(settings.log_level, settings.log_format)
     directory = Path(settings.run_dir) if settings.run_dir else run_dir()
     with claim(directory) as claimed, contextlib.ExitStack() as stack:
+        raise_descriptors()
         context: zmq.Context[zmq.Socket[bytes]] = new_context(settings.io_threads)
         limits = {"hwm": settings.high_water_mark, "max_frame_bytes": settings.max_message_bytes}
         try:
             clients = router(context, zap_domain="clients", **limits)
             workers = router(context, zap_domain="workers", **limits)
+            watched = Connections[Any](clients), Connections[Any](workers)  # before anybody can connect
             listener = _listen(settings.http)
             if listener is not None:
                 stack.enter_context(listener)
@@ -89,9 +95,13 @@ def run(settings: BrokerSettings, on_ready: Callable[[Bound], object] = lambda _
             )
             version = metadata.version("maitred")
             claimed.publish(Connection(os.getpid(), bound.clients, bound.workers, time.time(), version))
+            sides = [
+                SideDoor("clients", clients, watched[0], bound.clients),
+                SideDoor("workers", workers, watched[1], bound.workers),
+            ]
             host = Host(settings.busy_poll_s)
             tell = lambda: on_ready(bound)  # noqa: E731
-            return host.run(_serve, host, settings, clients, workers, listener, logger, tell, directory)
+            return host.run(_serve, host, settings, sides, listener, logger, tell, directory)
         finally:
             context.destroy()
 
@@ -115,8 +125,7 @@ def child() -> None:
 async def _serve(
     host: Host,
     settings: BrokerSettings,
-    clients: zmq.Socket[bytes],
-    workers: zmq.Socket[bytes],
+    sides: list[SideDoor],
     listener: socket.socket | None,
     logger: Logger,
     on_ready: Callable[[], object],
@@ -126,7 +135,8 @@ async def _serve(
     make_pump = functools.partial(host.pump, batch=settings.receive_batch)
     ahead_s = time.monotonic() - trio.current_time()  # both are the same clock, from another beginning
     core = settings.core(f"maitred {metadata.version('maitred')}", clock.name(), ahead_s)
-    shell = Shell(core, clients, workers, events, make_pump)
+    shell = Shell(core, sides[0].socket, sides[1].socket, events, make_pump, connections=sides[0].connections)
+    watch = make_watch(settings, shell, sides, make_room(settings, sides))
     forced = False
 
     async def obey(task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -151,6 +161,8 @@ async def _serve(
         async with trio.open_nursery() as nursery:
             await nursery.start(obey)
             await nursery.start(shell.run)
+            nursery.start_soon(watch.run)
+            nursery.start_soon(sides[1].connections.run)
             if listener is not None:
                 nursery.start_soon(_serve_http, listener, shell, logger)
             if settings.parent is not None:

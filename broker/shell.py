@@ -25,9 +25,9 @@ from maitred.broker.outbox import FIRST_RETRY_S, LONGEST_RETRY_S, Outbox
 from maitred.protocol import frames as wire
 from maitred.protocol import limits
 from maitred.protocol.bundles import first_of, opened
+from maitred.transport.connections import Connections
 from maitred.transport.errors import HostUnreachable, SocketClosed, WouldBlock
 from maitred.transport.frames import TooManyFrames
-from maitred.transport.hangups import Hangups
 from maitred.transport.host import HostedPump
 from maitred.transport.pump import Pump
 
@@ -61,6 +61,10 @@ class Shell:
         majordomo: where both roles of Majordomo's protocol connect, if there is such a port.
         on_reload: called where an operator wants the file read again that says who may do what.
         make_pump: `Pump` under plain trio; the `pump` of a `Host` where the process is the broker's alone.
+        connections: to the clients' socket, where they are watched already; closed by whoever made it.
+
+    Attributes:
+        on_whole: called with the descriptor by which each whole message came, while somebody wants to know; else None.
     """
 
     def __init__(
@@ -72,6 +76,7 @@ class Shell:
         make_pump: Callable[..., Pump | HostedPump] = Pump,
         majordomo: zmq.Socket[bytes] | None = None,
         on_reload: Callable[[Reload], object] = lambda _: None,
+        connections: Connections[Peer] | None = None,
     ) -> None:
         self._now = trio.lowlevel.current_clock().current_time  # looking the clock up each time costs as much again
         self.core = BrokerCore(settings, self._now())
@@ -85,7 +90,9 @@ class Shell:
             on_portion=self._end_portion,
             max_frames=limits.MAX_FRAMES + 1,  # the ROUTER puts the peer's name in front
         )
-        self._hangups: Hangups[Peer] = Hangups(clients, self._hung_up)
+        self.on_whole: Callable[[int], object] | None = None
+        self._hangups: Connections[Peer] = Connections(clients) if connections is None else connections
+        self._hangups.on_hangup = self._hung_up
         self._gathered: dict[Peer, list[Send | Forward]] = {}
         self._in_portion = False
         self._gathers_since = 0.0
@@ -114,6 +121,10 @@ class Shell:
         """Stop admitting; `drained` is set once everything is answered, and the answers are handed to ZeroMQ."""
         self.draining = True
         self.perform(self.core.drain(self._now()))
+
+    def held_bytes(self) -> int:
+        """What waits here for workers and for slow readers, all of it bounded: arguments and answers."""
+        return self.core.state.size + self._outbox.bytes
 
     def perform(self, effects: list[Effect]) -> None:
         """Do what the core asks; while a portion is being received, what is to be sent gathers."""
@@ -154,6 +165,8 @@ class Shell:
 
     def _receive(self, index: int, message: list[Any]) -> int:
         now = self._now()
+        if self.on_whole is not None:  # the process is short of memory
+            self.on_whole(self._pump.descriptor(index))
         if not self._in_portion:
             self._in_portion, self._gathers_since = True, now
         elif (

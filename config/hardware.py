@@ -66,7 +66,12 @@ def gpus() -> int:
 
 def memory_bytes(cgroups: Path = CGROUPS, proc: Path = PROC) -> int:
     """Memory this process may have: the smaller of the host's and of its cgroup's limit."""
-    return min([os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *(int(limit) for limit in _memory_limits(cgroups, proc))])
+    return min(
+        [
+            os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+            *(int(limit) for limit in _memory_limits(cgroups, proc)),
+        ]
+    )
 
 
 def _memory_limits(cgroups: Path, proc: Path) -> Iterator[float]:

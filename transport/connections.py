@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import os
 import socket as sockets
 import struct
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Generator, Iterator, Mapping
+from typing import Any, Generic, TypeVar, cast
 
 import trio
 import zmq
@@ -57,12 +58,12 @@ HANDSHAKES: dict[int, str] = {
     int(zmq.EVENT_HANDSHAKE_FAILED_AUTH): "refused",
 }
 
-_ACCEPTED, _DISCONNECTED, _CLOSED = (
-    int(it) for it in (zmq.EVENT_ACCEPTED, zmq.EVENT_DISCONNECTED, zmq.EVENT_CLOSED)
-)
+_ACCEPTED, _DISCONNECTED, _CLOSED = (int(it) for it in (zmq.EVENT_ACCEPTED, zmq.EVENT_DISCONNECTED, zmq.EVENT_CLOSED))
 
 _EVENT = struct.Struct("=HI")
 """Number and value of an event; the value is the descriptor. Documented with `zmq_socket_monitor`."""
+
+_numbers = itertools.count()
 
 _NOBLOCK = int(zmq.NOBLOCK)
 
@@ -81,11 +82,13 @@ class Connection(Generic[P]):
         descriptor: libzmq's; never to be closed, read or written by anybody else.
         address: of the other end: an IP address, LOCAL_ADDRESS, or "" where it was gone before it was asked.
         peer: who was noted to speak by it; None: nobody.
+        number: the later it was accepted in this process, the higher.
     """
 
-    __slots__ = ("_inode", "_seen_waiting", "address", "descriptor", "peer")
+    __slots__ = ("_inode", "_seen_waiting", "address", "descriptor", "number", "peer")
 
     def __init__(self, descriptor: int) -> None:
+        self.number = next(_numbers)
         self.descriptor = descriptor
         self.peer: P | None = None
         self._seen_waiting = 0
@@ -120,7 +123,7 @@ class Connection(Generic[P]):
         return False
 
     @contextlib.contextmanager
-    def _borrowed(self) -> Iterator[sockets.socket]:
+    def _borrowed(self) -> Generator[sockets.socket]:
         """A descriptor of our own for the same connection, so that it cannot become another one's meanwhile.
 
         Raises:
@@ -163,7 +166,11 @@ class Connections(Generic[P]):
 
     def at(self, address: str) -> int:
         """How many there are from an address."""
-        return self._addresses[address] if address in self._addresses else 0
+        return self._addresses.get(address, 0)
+
+    def addresses(self) -> Mapping[str, int]:
+        """How many there are from each."""
+        return self._addresses
 
     def note(self, descriptor: int, peer: P) -> None:
         """A peer was heard over the connection of this descriptor (`Inbox.descriptor`)."""
@@ -253,8 +260,7 @@ def _monitor(socket: zmq.Socket[bytes]) -> zmq.Socket[bytes]:
     """The other end of a monitor. Its queue has no bound: libzmq's own thread would wait for room in it, for ever."""
     address = f"inproc://monitor-{socket.fd}-{id(socket):x}"
     socket.monitor(address, int(EVENTS))
-    context: zmq.Context[zmq.Socket[bytes]] = socket.context
-    pair = context.socket(zmq.PAIR)
+    pair: zmq.Socket[bytes] = cast("Any", socket).context.socket(zmq.PAIR)
     pair.setsockopt(zmq.RCVHWM, 0)
     pair.setsockopt(zmq.LINGER, 0)
     pair.connect(address)

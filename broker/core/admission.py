@@ -271,7 +271,9 @@ _SENTENCES: dict[str, Callable[[State, Pool], str]] = {
     "queue_bytes": lambda _, pool: (
         f"pool {pool.name!r} is full: it holds {pool.size} bytes of arguments, room for {pool.settings.max_queue_bytes}"
     ),
-    "broker_memory": lambda *_: "the broker's process is short of memory: it takes nothing new until it has some",
+    "broker_memory": lambda _state, _pool: (
+        "the broker's process is short of memory: it takes nothing new until it has some"
+    ),
     "broker_bytes": lambda state, _: (
         f"the broker is full: it holds {state.size} bytes of arguments, room for {state.settings.max_queued_bytes}"
     ),

@@ -14,6 +14,7 @@ from maitred.protocol.errors import Code, ProtocolError
 
 M = TypeVar("M")
 
+
 def bounded(message: M, body: Sequence[Any], limit: int) -> tuple[M | messages.WorkerError, Sequence[Any]]:
     """A worker's message of several body frames, as the core may have it: an answer that is too large becomes an error.
 
