@@ -15,7 +15,11 @@ from maitred.transport.connections import Connection
 __all__ = ["Blame", "Suspect"]
 
 LEAST_BYTES = 64 * 1024
-"""Of an unfinished message that somebody may be blamed for: less, of everybody, is no reason for want of memory."""
+"""Of an unfinished message that somebody may be blamed for. It may be that little: a frame of 34 bytes that comes by itself
+keeps a buffer of 8 KiB from being freed."""
+
+LEAST_WAITING_BYTES = 4096
+"""The same where nobody counts bytes, and only what is found waiting is known, some thousands at a look."""
 
 LEAST_LOOKS = 2
 """Between the first sight of a connection and its being blamed: whoever sends whole messages has finished one by then, or
@@ -64,7 +68,8 @@ class Blame:
                 mark.received, mark.looks = received, 0
             marks[connection.descriptor] = mark
             mark.looks += 1
-            if mark.looks > LEAST_LOOKS and received - mark.received >= LEAST_BYTES:
+            least = LEAST_BYTES if connection.counted else LEAST_WAITING_BYTES
+            if mark.looks > LEAST_LOOKS and received - mark.received >= least:
                 suspects.append(Suspect(received - mark.received, connection))
         self._marks = marks
         self._whole.clear()

@@ -4,6 +4,7 @@
     memory ≥ 100 %     who has sent most without finishing a message is cut off
                        nobody has, or it did not help: the endpoints are closed and opened again, one after the other
     memory < 75 %      all is well again
+    memory in between  for three seconds: as if it were at the limit
 
 Memory that the core knows of (arguments that wait, answers for slow readers) has bounds of its own, and nobody is cut off
 for it.
@@ -44,7 +45,15 @@ SETTLING_LOOKS = 3
 """After somebody was cut off, until it is asked whether that was enough: libzmq's thread frees his memory meanwhile."""
 
 MAX_CUTS = 64
-"""At one look; each has a message that is not finished."""
+"""Connections cut off at one time: the worst one at first, as bytes say little of the memory that they take; twice as many
+each time that this was not enough."""
+
+HELD_LOOKS = 60
+"""Nothing new is taken on for so long at most while the memory stays below the limit: then it is treated as if it were at
+it. Somebody may hold half a message for ever."""
+
+FALLING_BYTES = 1024 * 1024
+"""Less than at the last look: memory is being given back, of millions of small frames for a second."""
 
 PATIENCE_LOOKS = 10
 """Over the limit, with nobody to blame, until an endpoint is opened anew."""
@@ -95,6 +104,9 @@ class Watch:
         self._now = trio.lowlevel.current_clock().current_time
         self._descriptors_high = False
         self._settling = 0
+        self._used = 0
+        self._cuts = 1
+        self._looks = 0
         self._patience = PATIENCE_LOOKS
         self._reopened_at: dict[str, float] = {}
 
@@ -142,32 +154,34 @@ class Watch:
             self._settling -= 1
             if not self._settling:
                 trim()
-        elif used - self._known_bytes() < self._limit:
+        elif used - self._known_bytes() < self._bearable() or used <= self._used - FALLING_BYTES:
             self._patience = PATIENCE_LOOKS
         elif suspects:
             self._cut(suspects, used)
         else:
             await self._lose_patience()
+        self._used = used
+        self._looks += 1
+
+    def _bearable(self) -> float:
+        """Memory that nobody is cut off for, just now."""
+        return self._limit * (1.0 if self._looks < HELD_LOOKS else SQUEEZED_UNTIL)
 
     def _squeeze(self, on: bool, used: int) -> None:
         self.squeezed = on
         self._core.squeeze(on)
         self._on_scarce(self._blame.whole if on else None)
         self._blame.forget()
-        self._patience = PATIENCE_LOOKS
+        self._patience, self._cuts, self._looks = PATIENCE_LOOKS, 1, 0
         self.tell("memory.high", {"memory": used, "limit": self._limit, "over": not on})
         if on:
             trim()
 
     def _cut(self, suspects: list[Suspect], used: int) -> None:
-        """Cut off the worst, and those after them, until what they have sent would be enough."""
-        excess = used - int(SQUEEZED_UNTIL * self._limit)
-        for bytes_sent, connection in suspects[:MAX_CUTS]:
+        for bytes_sent, connection in suspects[: self._cuts]:
             if connection.cut():
                 self.tell("connection.cut", {"address": connection.address, "bytes": bytes_sent, "memory": used})
-                excess -= bytes_sent
-            if excess <= 0:
-                break
+        self._cuts = min(2 * self._cuts, MAX_CUTS)
         self._settling = SETTLING_LOOKS
 
     async def _lose_patience(self) -> None:

@@ -101,6 +101,11 @@ class Connection(Generic[P]):
         except OSError:
             return False
 
+    @property
+    def counted(self) -> bool:
+        """Whether somebody counts what comes by it: then `received` is all of it."""
+        return sys.platform == "linux" and self.address != LOCAL_ADDRESS
+
     def received(self) -> int:
         """Bytes that have come by it: all of them on TCP under Linux.
 
