@@ -135,7 +135,9 @@ async def _serve(
     make_pump = functools.partial(host.pump, batch=settings.receive_batch)
     ahead_s = time.monotonic() - trio.current_time()  # both are the same clock, from another beginning
     core = settings.core(f"maitred {metadata.version('maitred')}", clock.name(), ahead_s)
-    shell = Shell(core, sides[0].socket, sides[1].socket, events, make_pump, connections=sides[0].connections)
+    shell = Shell(
+        core, sides[0].socket, sides[1].socket, events, make_pump, connections=[side.connections for side in sides]
+    )
     watch = make_watch(settings, shell, sides, make_room(settings, sides))
     forced = False
 
@@ -162,7 +164,6 @@ async def _serve(
             await nursery.start(obey)
             await nursery.start(shell.run)
             nursery.start_soon(watch.run)
-            nursery.start_soon(sides[1].connections.run)
             if listener is not None:
                 nursery.start_soon(_serve_http, listener, shell, logger)
             if settings.parent is not None:

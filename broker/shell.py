@@ -61,9 +61,10 @@ class Shell:
         majordomo: where both roles of Majordomo's protocol connect, if there is such a port.
         on_reload: called where an operator wants the file read again that says who may do what.
         make_pump: `Pump` under plain trio; the `pump` of a `Host` where the process is the broker's alone.
-        connections: to the clients' socket, where they are watched already; closed by whoever made it.
+        connections: to these sockets, in their order, where they are watched already, as from before they were bound.
 
     Attributes:
+        connections: who is connected to each socket.
         on_whole: called with the descriptor by which each whole message came, while somebody wants to know; else None.
     """
 
@@ -76,23 +77,25 @@ class Shell:
         make_pump: Callable[..., Pump | HostedPump] = Pump,
         majordomo: zmq.Socket[bytes] | None = None,
         on_reload: Callable[[Reload], object] = lambda _: None,
-        connections: Connections[Peer] | None = None,
+        connections: Sequence[Connections[Peer]] = (),
     ) -> None:
         self._now = trio.lowlevel.current_clock().current_time  # looking the clock up each time costs as much again
         self.core = BrokerCore(settings, self._now())
         self.draining = False
         self.drained = trio.Event()
         self.inputs: deque[tuple[float, Peer, bytes]] = deque(maxlen=REMEMBERED_INPUTS)
+        sockets = [clients, workers] if majordomo is None else [clients, workers, majordomo]
         self._pump = make_pump(
-            [clients, workers] if majordomo is None else [clients, workers, majordomo],
+            sockets,
             self._receive,
             on_overlong=self._receive_overlong,
             on_portion=self._end_portion,
             max_frames=limits.MAX_FRAMES + 1,  # the ROUTER puts the peer's name in front
         )
         self.on_whole: Callable[[int], object] | None = None
-        self._hangups: Connections[Peer] = Connections(clients) if connections is None else connections
-        self._hangups.on_hangup = self._hung_up
+        self.connections: list[Connections[Peer]] = [*connections] or [Connections(socket) for socket in sockets]
+        for side in self.connections:
+            side.on_hangup = self._hung_up
         self._gathered: dict[Peer, list[Send | Forward]] = {}
         self._in_portion = False
         self._gathers_since = 0.0
@@ -110,11 +113,13 @@ class Shell:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._tick_for_ever)
-                nursery.start_soon(self._hangups.run)
+                for side in self.connections:
+                    nursery.start_soon(side.run)
                 await nursery.start(self._pump.run)
                 task_status.started()
         finally:
-            self._hangups.close()
+            for side in self.connections:
+                side.close()
             self._pump.close()
 
     def drain(self) -> None:
@@ -195,7 +200,7 @@ class Shell:
         self.inputs.append((now, peer, head[:5]))  # what follows may be a secret
         self._take(self.core.receive(peer, message, now, self._pump.user(peer.side)))
         if not peer.side and kind == HELLO:
-            self._hangups.note(self._pump.descriptor(peer.side), peer)
+            self.connections[peer.side].note(self._pump.descriptor(peer.side), peer)
 
     def _end_portion(self) -> None:
         self._in_portion = False

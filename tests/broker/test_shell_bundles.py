@@ -134,7 +134,8 @@ async def stuck(takes: int, error: Exception) -> AsyncIterator[tuple[Shell, Wire
     welcome = shell.core.receive(CLIENT, frames.encode(m.Hello(id128(7), bundles=True)), trio.current_time())
     assert len(welcome) == 1
     yield shell, wire
-    shell._hangups.close()
+    for side in shell.connections:
+        side.close()
     pump.close()
     broker.context.destroy(linger=0)
 

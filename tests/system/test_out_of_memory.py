@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import raw_zmtp
 
+from maitred.client.errors import Unavailable
 from maitred.testing import House, Pool, running
 
 MIB = 1 << 20
@@ -84,6 +85,13 @@ def test_half_a_message_that_is_never_finished_is_not_kept_for_ever(transport: s
         }
         counts = house.client.broker()["counts"]
         print({name: count for name, count in counts.items() if name in ("connection.cut", "endpoint.reopened")})
+
+
+def answers(house: House) -> bool:
+    try:
+        return house.client.execute("general", "echo", {"message": "x"}, on_saturated="wait") == {"message": "x"}
+    except Unavailable:
+        return False
 
 
 def until(condition: Callable[[], bool], patience_s: float = 15.0) -> None:
