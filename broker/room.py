@@ -76,10 +76,11 @@ class Room:
         """Connections there are, those that have not shaken hands included."""
         return sum(len(side) for side in self._sides)
 
-    def tidy(self) -> int:
-        """Cut off who is beyond the bounds, the newest first, whether he has shaken hands or not; returns how many."""
-        self._read()
-        used, limit = descriptors()
+    def tidy(self, used: int, limit: int) -> int:
+        """Cut off who is beyond the bounds, the newest first, whether he has shaken hands or not; returns how many.
+
+        `used` and `limit`: of descriptors, as they are just now.
+        """
         cut = self._cut_newest(self.open() - self._most, "max_connections")
         cut = cut or self._cut_newest(used - int(FULL_FROM * limit), "descriptors")
         for address, count in self._crowds():

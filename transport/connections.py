@@ -206,7 +206,6 @@ class Connections(Generic[P]):
         if not self._to_audit:
             self._to_audit = list(self._open)
         asked, self._to_audit = self._to_audit[:most], self._to_audit[most:]
-        self.read()
         for descriptor in asked:
             connection = self._open.get(descriptor)
             if connection is not None and not connection.is_open():

@@ -113,13 +113,13 @@ def test_the_last_descriptors_are_kept(monkeypatch: pytest.MonkeyPatch, used: in
 def test_who_is_beyond_the_bounds_without_a_handshake_is_cut_off_the_newest_first() -> None:
     side = Side().add("10.0.0.1", 4).add("10.0.0.2", 3).add("10.0.0.1", 2)
     room, told, _ = made(side)
-    assert room.tidy() == 2
+    assert room.tidy(10, 1000) == 2
     assert [one.number for one in side if one.was_cut] == [7, 8]
     assert len(told) == 1
     side.all = [one for one in side if not one.was_cut]
-    assert room.tidy() == 0
+    assert room.tidy(10, 1000) == 0
     side.add("10.0.0.9", 6)
-    assert room.tidy() == 3 + 2
+    assert room.tidy(10, 1000) == 3 + 2
     assert [one.address for one in side if one.was_cut] == ["10.0.0.9"] * 3
 
 
