@@ -175,6 +175,26 @@ def test_what_has_been_received_is_known_without_reading_it(context, endpoint):
     connections.close()
 
 
+def test_a_number_that_is_accepted_again_without_a_word_is_the_new_ones(context):
+    """As after the end of a listener: libzmq tells nothing of its connections."""
+    socket = router(context, zap_domain="maitred-test")
+    told: list[bytes] = []
+    connections: Connections[bytes] = Connections(socket, told.append)
+    read, write = os.pipe()
+    connections._happened(int(zmq.EVENT_ACCEPTED), read)
+    connections.note(read, b"first")
+    connections._happened(int(zmq.EVENT_ACCEPTED), read)
+    assert told == [b"first"]
+    assert len(connections) == sum(connections.addresses().values()) == 1
+    connections._happened(int(zmq.EVENT_DISCONNECTED), read)
+    connections._happened(int(zmq.EVENT_DISCONNECTED), read)
+    assert told == [b"first"]
+    assert dict(connections.addresses()) == {}
+    os.close(read)
+    os.close(write)
+    connections.close()
+
+
 async def test_a_listener_that_is_opened_anew_takes_its_connections_along_and_no_others(context, tmp_path):
     socket = router(context, zap_domain="maitred-test")
     told: list[bytes] = []
