@@ -82,7 +82,7 @@ class Connection(Generic[P]):
         descriptor: libzmq's; never to be closed, read or written by anybody else.
         address: of the other end: an IP address, LOCAL_ADDRESS, or "" where it was gone before it was asked.
         peer: who was noted to speak by it; None: nobody.
-        number: the later it was accepted in this process, the higher.
+        number: the later it was found accepted in this process, the higher; on one socket the order of acceptance.
     """
 
     __slots__ = ("_inode", "_seen_waiting", "address", "descriptor", "number", "peer")
