@@ -63,17 +63,23 @@ REOPENED_AGAIN_S = 60.0
 
 
 class Watch:
-    """Args:
-    core: told of numbers, and to take on nothing new.
-    perform: does what the core asks for.
-    sides: the connections of each ROUTER.
-    room: whether there is some for one more.
-    limit_bytes: of the process's memory.
-    known_bytes: what of it is bounded elsewhere.
-    on_scarce: called with whom to tell of each whole message by the descriptor it came by; with None, when that is
-        over.
-    endpoints: that may be opened anew, in this order; each (side, endpoint) as `reopen` takes it.
-    reopen: closes an endpoint and opens it again.
+    """Looks after the process for as long as it runs.
+
+    Args:
+        core: told of numbers, and to take on nothing new.
+        perform: does what the core asks for.
+        sides: the connections of each ROUTER.
+        room: whether there is some for one more.
+        limit_bytes: of the process's memory.
+        known_bytes: what of it is bounded elsewhere.
+        on_scarce: called with whom to tell of each whole message by the descriptor it came by; with None, when that is
+            over.
+        endpoints: that may be opened anew, in this order; each (side, endpoint) as `reopen` takes it.
+        reopen: closes an endpoint and opens it again.
+        memory: bytes that the process has; None: as the system says.
+
+    Attributes:
+        squeezed: whether nothing new is taken on just now.
     """
 
     def __init__(
