@@ -18,8 +18,8 @@ LEAST_BYTES = 64 * 1024
 """Of an unfinished message that somebody may be blamed for. It may be that little: a frame of 34 bytes that comes by itself
 keeps a buffer of 8 KiB from being freed."""
 
-LEAST_WAITING_BYTES = 4096
-"""The same where nobody counts bytes, and only what is found waiting is known, some thousands at a look."""
+LEAST_WAITING_BYTES = 1
+"""The same where nobody counts bytes: whoever sends whole messages, or nothing, has none waiting look after look."""
 
 LEAST_LOOKS = 2
 """Between the first sight of a connection and its being blamed: whoever sends whole messages has finished one by then, or

@@ -62,6 +62,11 @@ REOPENED_AGAIN_S = 60.0
 """An endpoint is not opened anew twice within that: if it did not help, it will not."""
 
 
+TRIMMED_AFTER_LOOKS = (1, 20, 100)
+"""Looks after the end of want at which the allocator gives back what is free: libzmq's thread may free small frames for
+seconds, and none of them by itself is given back to the system."""
+
+
 class Watch:
     """Looks after the process for as long as it runs.
 
@@ -113,6 +118,7 @@ class Watch:
         self._used = 0
         self._cuts = 1
         self._looks = 0
+        self._plenty_for = TRIMMED_AFTER_LOOKS[-1]
         self._patience = PATIENCE_LOOKS
         self._reopened_at: dict[str, float] = {}
 
@@ -127,6 +133,10 @@ class Watch:
                 self._look_at_descriptors(used)
                 if self.squeezed or used >= SQUEEZED_FROM * self._limit:
                     await self._look_at_memory(used)
+                elif self._plenty_for < TRIMMED_AFTER_LOOKS[-1]:
+                    self._plenty_for += 1
+                    if self._plenty_for in TRIMMED_AFTER_LOOKS:
+                        trim()
                 await trio.sleep(max(LOOK_S, (self._now() - began) / SHARE_OF_TIME))
         finally:
             own.close()
@@ -178,7 +188,7 @@ class Watch:
         self._core.squeeze(on)
         self._on_scarce(self._blame.whole if on else None)
         self._blame.forget()
-        self._patience, self._cuts, self._looks = PATIENCE_LOOKS, 1, 0
+        self._patience, self._cuts, self._looks, self._plenty_for = PATIENCE_LOOKS, 1, 0, 0
         self.tell("memory.high", {"memory": used, "limit": self._limit, "over": not on})
         if on:
             trim()

@@ -171,6 +171,18 @@ async def test_where_nobody_counts_bytes_only_the_worst_is_cut_off(monkeypatch: 
         assert not some.was_cut
 
 
+async def test_what_is_freed_later_is_given_back_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    trims: list[int] = []
+    monkeypatch.setattr(watch_module, "TRIMMED_AFTER_LOOKS", (1, 5))
+    async with watched(monkeypatch) as house:
+        house.memory = 850
+        await house.look()
+        monkeypatch.setattr(watch_module, "trim", lambda: trims.append(1))
+        house.memory = 100
+        await house.look(20)
+        assert len(trims) == 2
+
+
 async def test_who_holds_half_a_message_does_not_stop_everybody_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch_module, "HELD_LOOKS", 20)
     async with watched(monkeypatch, One(1)) as house:
