@@ -1,17 +1,17 @@
-# make demo | test | check | soak | bench | peers | node: nothing but python3 (3.11 or later, with venv) and make is assumed.
+# make demo | test | check | soak | fuzz | bench | peers | node: nothing but python3 (3.11 or later, with venv) and make is assumed.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test check soak bench peers node format clean
+.PHONY: demo test check soak fuzz bench peers node format clean
 
 $(VENV)/.installed: pyproject.toml
 	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "maitred needs Python 3.11 or later with venv (Debian: apt-get install python3-venv); set PYTHON=..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) install --quiet --editable '.[ml,bench,test,dev]'
+	$(PIP) install --quiet --editable '.[ml,bench,test,fuzz,dev]'
 	@touch $@
 
 demo: $(VENV)/.installed
@@ -28,6 +28,12 @@ check: $(VENV)/.installed
 
 soak: $(VENV)/.installed
 	$(BIN)/python -m pytest -m soak --timeout 1200 $(PYTEST_ARGS)
+
+# So many cases for each decoder, as in: make fuzz RUNS=1000000. What breaks one is written to .fuzz/
+RUNS ?= 100000
+fuzz: $(VENV)/.installed
+	$(PIP) install --quiet --editable '.[fuzz]'
+	$(BIN)/python tests/fuzz/all.py $(RUNS)
 
 # As in: make bench BENCH_ARGS="latency --transport ipc"
 bench: $(VENV)/.installed

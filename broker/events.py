@@ -26,6 +26,10 @@ WARNINGS = frozenset(
         "peer.overflow",
         "pool.degraded",
         "pool.stalled",
+        "memory.high",
+        "descriptors.high",
+        "connections.refused",
+        "endpoint.reopened",
     }
 )
 FLOODS = frozenset(
@@ -42,6 +46,7 @@ FLOODS = frozenset(
         "request.quarantined",
         "request.duplicate",
         "reply.unexpected",
+        "connection.cut",
     }
 )
 """Events whose number a peer decides."""

@@ -46,6 +46,11 @@ class Outbox:
     def __len__(self) -> int:
         return len(self.lines)
 
+    @property
+    def bytes(self) -> int:
+        """What all lines count together."""
+        return self._bytes_of_all
+
     def __contains__(self, peer: Peer) -> bool:
         return peer in self.lines
 

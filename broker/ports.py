@@ -9,15 +9,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import zmq
 
 from maitred.broker.core.effects import Side
 from maitred.broker.doors import domain_of
 from maitred.broker.settings import BrokerSettings
+from maitred.broker.upkeep import SideDoor
 from maitred.config.key_file import KeyFile
 from maitred.config.rundir import RunDir
-from maitred.transport.sockets import bind, router, secure
+from maitred.transport.connections import Connections
+from maitred.transport.sockets import bind, router, secure, unsecure
 from maitred.transport.zap import bind_zap
 
 __all__ = ["Ports", "open_ports"]
@@ -33,13 +36,27 @@ class Ports:
         zap: the handler's.
         sockets: by side; there may be none for Majordomo's protocol.
         endpoints: by side, as bound: that of the run directory first.
-        keyed: whether the `tcp://` ones ask for keys.
+        doors: the same, with who is connected: watched from before the first could come.
+        key: what the `tcp://` ones ask for, if anything.
     """
 
     zap: Socket
     sockets: dict[Side, Socket]
     endpoints: dict[Side, list[str]]
-    keyed: bool
+    doors: list[SideDoor]
+    key: KeyFile | None
+
+    @property
+    def keyed(self) -> bool:
+        """Whether the `tcp://` endpoints ask for keys."""
+        return self.key is not None
+
+    def prepare(self, socket: Socket, endpoint: str) -> None:
+        """Set a socket's options to what its first `bind` to this endpoint found, for another one."""
+        if self.key is not None and not endpoint.startswith("ipc://"):
+            secure(socket, self.key)
+        else:
+            unsecure(socket)
 
 
 def open_ports(context: zmq.Context[Socket], settings: BrokerSettings, run_dir: RunDir, key: KeyFile | None) -> Ports:
@@ -51,6 +68,7 @@ def open_ports(context: zmq.Context[Socket], settings: BrokerSettings, run_dir: 
     zap = bind_zap(context)
     wanted = {Side.CLIENTS: settings.clients, Side.WORKERS: settings.workers, Side.MAJORDOMO: settings.majordomo}
     sockets = {side: _router(context, settings, side) for side, endpoint in wanted.items() if endpoint}
+    watched = {side: Connections[Any](socket) for side, socket in sockets.items()}
     endpoints: dict[Side, list[str]] = {side: [] for side in sockets}
     for side, endpoint in ((Side.CLIENTS, run_dir.clients_ipc), (Side.WORKERS, run_dir.workers_ipc)):
         endpoints[side].append(bind(sockets[side], endpoint, holds_lock=True))
@@ -59,7 +77,8 @@ def open_ports(context: zmq.Context[Socket], settings: BrokerSettings, run_dir: 
         if key is not None and not endpoint.startswith("ipc://"):
             secure(socket, key)
         endpoints[side].append(bind(socket, endpoint))
-    return Ports(zap, sockets, endpoints, key is not None)
+    doors = [SideDoor(domain_of(side), sockets[side], watched[side], endpoints[side]) for side in sockets]
+    return Ports(zap, sockets, endpoints, doors, key)
 
 
 def _router(context: zmq.Context[Socket], settings: BrokerSettings, side: Side) -> Socket:

@@ -27,6 +27,7 @@ from maitred.broker.doors import DoorError, refuse_unguarded
 from maitred.broker.events import Logger, make_logger
 from maitred.broker.keyring import Keyring, read_keyring, read_token
 from maitred.broker.ports import open_ports
+from maitred.broker.room import raise_descriptors
 from maitred.broker.serving import EXIT_FORCED, Serving
 from maitred.broker.settings import BrokerSettings
 from maitred.config.authorized import AuthorizedError
@@ -91,6 +92,7 @@ def _run(
     logger: Logger,
     on_ready: Callable[[Bound], object],
 ) -> int:
+    raise_descriptors()
     context: zmq.Context[zmq.Socket[bytes]] = new_context(settings.io_threads)
     with contextlib.ExitStack() as stack:
         stack.callback(context.destroy)

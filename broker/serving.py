@@ -27,6 +27,7 @@ from maitred.broker.reloading import Reloading
 from maitred.broker.settings import BrokerSettings
 from maitred.broker.shell import Shell
 from maitred.broker.trial import new_key, try_doors
+from maitred.broker.upkeep import make_room, make_watch
 from maitred.transport import clock
 from maitred.transport.host import Host
 from maitred.transport.lifeline import Lifeline
@@ -89,10 +90,13 @@ class Serving:
             DoorError: a door does not keep out whom it has to; nobody was told that it listens.
         """
         self._shell = self._make_shell()
+        room = make_room(self._settings, self._ports.doors)
+        watch = make_watch(self._settings, self._shell, self._ports.doors, room, self._ports.prepare)
         self._doors = Doors(
             self._shell.core.may_enter,
             self._events,
             keyed=self._ports.keyed,
+            room=room,
             insecure=self._settings.insecure,
         )
         handler = ZapHandler(self._ports.zap, self._doors.decide, self._host.pump)
@@ -103,6 +107,7 @@ class Serving:
                 await self._nursery.start(self._obey)
                 await self._nursery.start(handler.run)
                 await self._nursery.start(self._shell.run)
+                self._nursery.start_soon(watch.run)
                 if self._settings.parent is not None:
                     self._nursery.start_soon(self._watch_parent)
                 problem = await self._try_doors()
@@ -136,6 +141,7 @@ class Serving:
             functools.partial(self._host.pump, batch=self._settings.receive_batch),
             majordomo=sockets.get(Side.MAJORDOMO),
             on_reload=self._reload,
+            connections=[door.connections for door in self._ports.doors],
         )
 
     async def _try_doors(self) -> str | None:

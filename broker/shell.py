@@ -25,9 +25,9 @@ from maitred.broker.outbox import FIRST_RETRY_S, LONGEST_RETRY_S, Outbox
 from maitred.protocol import frames as wire
 from maitred.protocol import limits
 from maitred.protocol.bundles import first_of, opened
+from maitred.transport.connections import Connections
 from maitred.transport.errors import HostUnreachable, SocketClosed, WouldBlock
 from maitred.transport.frames import TooManyFrames
-from maitred.transport.hangups import Hangups
 from maitred.transport.host import HostedPump
 from maitred.transport.pump import Pump
 
@@ -44,6 +44,9 @@ LOOKED_AT = INTRODUCTIONS | {b"", b"0"}
 """These, and what stands there in the first frame of Majordomo's protocol: nothing, or the fifth byte of "MDPC01"."""
 
 HELLO = b"\x0a"
+
+HEAD_BYTES = 1024
+"""Of a header, in what is kept for a post-mortem: all but a registration is far shorter."""
 
 REMEMBERED_BYTES = 64
 """Of each of the first frames of a message of Majordomo's protocol, in what is kept for a post-mortem."""
@@ -67,6 +70,11 @@ class Shell:
         majordomo: where both roles of Majordomo's protocol connect, if there is such a port.
         on_reload: called where an operator wants the file read again that says who may do what.
         make_pump: `Pump` under plain trio; the `pump` of a `Host` where the process is the broker's alone.
+        connections: to these sockets, in their order, where they are watched already, as from before they were bound.
+
+    Attributes:
+        connections: who is connected to each socket.
+        on_whole: called with the descriptor by which each whole message came, while somebody wants to know; else None.
     """
 
     def __init__(
@@ -78,6 +86,7 @@ class Shell:
         make_pump: Callable[..., Pump | HostedPump] = Pump,
         majordomo: zmq.Socket[bytes] | None = None,
         on_reload: Callable[[Reload], object] = lambda _: None,
+        connections: Sequence[Connections[Peer]] = (),
     ) -> None:
         self._now = trio.lowlevel.current_clock().current_time  # looking the clock up each time costs as much again
         self.core = BrokerCore(settings, self._now())
@@ -92,7 +101,10 @@ class Shell:
             on_portion=self._end_portion,
             max_frames=limits.MAX_FRAMES + 1,  # the ROUTER puts the peer's name in front
         )
-        self._hangups: list[Hangups[Peer]] = [Hangups(socket, self._hung_up) for socket in sockets]
+        self.on_whole: Callable[[int], object] | None = None
+        self.connections: list[Connections[Peer]] = [*connections] or [Connections(socket) for socket in sockets]
+        for side in self.connections:
+            side.on_hangup = self._hung_up
         self._gathered: dict[Peer, list[Send | Forward]] = {}
         self._in_portion = False
         self._gathers_since = 0.0
@@ -110,19 +122,23 @@ class Shell:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._tick_for_ever)
-                for hangups in self._hangups:
-                    nursery.start_soon(hangups.run)
+                for side in self.connections:
+                    nursery.start_soon(side.run)
                 await nursery.start(self._pump.run)
                 task_status.started()
         finally:
-            for hangups in self._hangups:
-                hangups.close()
+            for side in self.connections:
+                side.close()
             self._pump.close()
 
     def drain(self) -> None:
         """Stop admitting; `drained` is set once everything is answered, and the answers are handed to ZeroMQ."""
         self.draining = True
         self.perform(self.core.drain(self._now()))
+
+    def held_bytes(self) -> int:
+        """What waits here for workers and for slow readers, all of it bounded: arguments and answers."""
+        return self.core.state.size + self._outbox.bytes
 
     def perform(self, effects: list[Effect]) -> None:
         """Do what the core asks; while a portion is being received, what is to be sent gathers."""
@@ -163,6 +179,8 @@ class Shell:
 
     def _receive(self, index: int, message: list[Any]) -> int:
         now = self._now()
+        if self.on_whole is not None:  # the process is short of memory
+            self.on_whole(self._pump.descriptor(index))
         if not self._in_portion:
             self._in_portion, self._gathers_since = True, now
         elif (
@@ -185,8 +203,11 @@ class Shell:
         head = message[0] if message else b""
         kind = head[4:5] if type(head) is bytes else b""
         if kind not in LOOKED_AT:  # nearly always
-            self.inputs.append((now, peer, head if type(head) is bytes else _beginning(head)))
-            self._take(self.core.receive(peer, message, now))
+            short = type(head) is bytes and len(head) <= HEAD_BYTES
+            self.inputs.append((now, peer, head if short else _beginning(head, HEAD_BYTES)))
+            # A peer may name itself as one that has just gone: where there are keys, each message says whose it is.
+            user = self._pump.user(peer.side) if self.core.state.policy.keys else ""
+            self._take(self.core.receive(peer, message, now, user))
             return
         # of an introduction, what follows may be a secret; of Majordomo's, the first frame says next to nothing
         beginning = head[:5] if kind in INTRODUCTIONS else b" ".join(_beginning(frame) for frame in message[:3])
@@ -194,7 +215,7 @@ class Shell:
         known = self.core.speaks_majordomo(peer)
         self._take(self.core.receive(peer, message, now, self._pump.user(peer.side)))
         if (not peer.side and kind == HELLO) or (not known and self.core.speaks_majordomo(peer)):
-            self._hangups[peer.side].note(self._pump.descriptor(peer.side), peer)
+            self.connections[peer.side].note(self._pump.descriptor(peer.side), peer)
 
     def _end_portion(self) -> None:
         self._in_portion = False
@@ -275,6 +296,6 @@ def _frames_of(send: Send | Forward) -> wire.Frames:
     return wire.encode(send.message, send.body) if isinstance(send, Send) else send.frames
 
 
-def _beginning(frame: Any) -> bytes:
-    """What is remembered of a frame too long for a header: enough to tell; the frame is not kept from being freed."""
-    return frame[:REMEMBERED_BYTES] if type(frame) is bytes else bytes(frame.buffer[: limits.MAX_HEADER_BYTES + 1])
+def _beginning(frame: Any, size: int = REMEMBERED_BYTES) -> bytes:
+    """What is remembered of a long frame: enough to tell; the frame is not kept from being freed."""
+    return frame[:size] if type(frame) is bytes else bytes(frame.buffer[:size])

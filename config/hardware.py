@@ -1,4 +1,4 @@
-"""What this host gives us: processors and GPUs."""
+"""What this host gives us: processors, GPUs and memory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-__all__ = ["Hardware", "cpus", "gpus"]
+__all__ = ["Hardware", "cpus", "gpus", "memory_bytes"]
 
 CGROUPS = Path("/sys/fs/cgroup")
 PROC = Path("/proc")
@@ -64,24 +64,51 @@ def gpus() -> int:
         return 0
 
 
+def memory_bytes(cgroups: Path = CGROUPS, proc: Path = PROC) -> int:
+    """Memory this process may have: the smaller of the host's and of its cgroup's limit."""
+    return min(
+        [
+            os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+            *(int(limit) for limit in _memory_limits(cgroups, proc)),
+        ]
+    )
+
+
+def _memory_limits(cgroups: Path, proc: Path) -> Iterator[float]:
+    return _of_groups(cgroups, proc, "memory", _memory_v2, _memory_v1)
+
+
+def _memory_v2(directory: Path) -> float | None:
+    limit = (directory / "memory.max").read_text().strip()
+    return None if limit == "max" else int(limit)
+
+
+def _memory_v1(directory: Path) -> float | None:
+    return int((directory / "memory.limit_in_bytes").read_text())  # without one it is more than any host has
+
+
 def _quotas(cgroups: Path, proc: Path) -> Iterator[float]:
-    """The quotas that bind this process, in processors: of its group and of those around it, in cgroup v1 and v2."""
+    return _of_groups(cgroups, proc, "cpu", _quota_v2, _quota_v1)
+
+
+def _of_groups(cgroups: Path, proc: Path, controller: str, read_v2: Any, read_v1: Any) -> Iterator[float]:
+    """What binds this process: figures of its group and of those around it, in cgroup v1 and v2."""
     with contextlib.suppress(OSError):
         for line in (proc / "self" / "cgroup").read_text().splitlines():
             _, controllers, group = line.split(":", 2)
             if not controllers:
-                yield from _each(cgroups, group, _quota_v2)
-            elif "cpu" in controllers.split(","):
-                yield from _each(_mount_v1(cgroups, controllers), group, _quota_v1)
+                yield from _each(cgroups, group, read_v2)
+            elif controller in controllers.split(","):
+                yield from _each(_mount_v1(cgroups, controllers, controller), group, read_v1)
 
 
-def _mount_v1(cgroups: Path, controllers: str) -> Path:
+def _mount_v1(cgroups: Path, controllers: str, controller: str) -> Path:
     together = cgroups / controllers
-    return together if together.is_dir() else cgroups / "cpu"
+    return together if together.is_dir() else cgroups / controller
 
 
 def _each(mount: Path, group: str, read: Any) -> Iterator[float]:
-    """The quota of a group and of each around it. In a container the path may be the host's, and only the mount there."""
+    """The figure of a group and of each around it. In a container the path may be the host's, and only the mount there."""
     path = PurePosixPath(group.removeprefix("/"))
     for inner in (path, *path.parents):
         with contextlib.suppress(OSError, ValueError):

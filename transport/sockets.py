@@ -122,6 +122,11 @@ def secure(socket: zmq.Socket[bytes], key: KeyFile) -> None:
     socket.setsockopt(zmq.CURVE_SECRETKEY, key.secret.encode())
 
 
+def unsecure(socket: zmq.Socket[bytes]) -> None:
+    """Take that back, for what a ROUTER is bound to from here on: NULL, by which the kernel's word on a peer counts."""
+    socket.setsockopt(zmq.CURVE_SERVER, 0)
+
+
 def dealer(
     context: zmq.Context[zmq.Socket[bytes]],
     *,

@@ -21,6 +21,9 @@ from maitred.broker.core.words import nearest
 from maitred.protocol import limits, messages
 from maitred.protocol.errors import Code
 
+SQUEEZED_RETRY_S = 1.0
+"""What the refused are told while the process is short of memory: who is to blame for it is cut off within about that."""
+
 RESERVED_PART = 20
 """One of so many places, and one at least, is for those who come back as told, while there are any: among many who never
 come back, a few who do would else find their place taken by a newcomer."""
@@ -167,6 +170,7 @@ class Admission:
             and pool.size + size < pool.size_from
             and state.size + size < state.settings.max_queued_bytes
             and not pool.outside
+            and not state.squeezed
         )
 
     def _has_room(
@@ -201,6 +205,8 @@ class Admission:
     def _room(self, message: messages.Request, size: int, pool: Pool) -> tuple[str, int]:
         """How many more the bounds allow, 0 or less where none, and which one that is."""
         it, load = pool.settings, pool.load
+        if self._state.squeezed:
+            return "broker_memory", 0
         if pool.size + size > it.max_queue_bytes and load:
             return "queue_bytes", 0
         if self._state.size + size > self._state.settings.max_queued_bytes and self._state.requests:
@@ -242,7 +248,9 @@ class Admission:
     ) -> None:
         details: dict[str, Any] = {"capacity": pool.settings.max_queue}
         interval = pool.pace.interval_s(now)
-        if interval is not None:
+        if reason == "broker_memory":  # which no reply gives back
+            details["retry_after"] = SQUEEZED_RETRY_S
+        elif interval is not None:
             details |= self._place(client, message.ticket, 1 - room, interval[1], pool, now)
         pool.refused += 1
         judge(self._state, pool, now, refused=True)
@@ -282,6 +290,9 @@ _SENTENCES: dict[str, Callable[[State, Pool], str]] = {
     ),
     "queue_bytes": lambda _, pool: (
         f"pool {pool.name!r} is full: it holds {pool.size} bytes of arguments, room for {pool.settings.max_queue_bytes}"
+    ),
+    "broker_memory": lambda _state, _pool: (
+        "the broker's process is short of memory: it takes nothing new until it has some"
     ),
     "broker_bytes": lambda state, _: (
         f"the broker is full: it holds {state.size} bytes of arguments, room for {state.settings.max_queued_bytes}"

@@ -31,7 +31,7 @@ from maitred.broker.core.majordomo_workers import MajordomoWorkers
 from maitred.broker.core.model import Client, Worker
 from maitred.broker.core.operations import Operations
 from maitred.broker.core.owners import Owners
-from maitred.broker.core.policy import Policy
+from maitred.broker.core.policy import Policy, in_short
 from maitred.broker.core.pool_operations import SHUTTING_DOWN, PoolOperations
 from maitred.broker.core.readiness import watch
 from maitred.broker.core.requests import Requests
@@ -41,6 +41,7 @@ from maitred.broker.core.sessions import Sessions
 from maitred.broker.core.settings import CoreSettings
 from maitred.broker.core.state import Control, State
 from maitred.broker.core.tables import TABLES
+from maitred.broker.core.whole import bounded
 from maitred.broker.core.workers import Workers
 from maitred.protocol import frames, messages
 from maitred.protocol.body import encode_body
@@ -95,17 +96,22 @@ class BrokerCore:
         """Act on one message. Broken ones are counted and answered with `protocol_error`.
 
         `user` says whose connection it is (see `policy`); it counts with the first message, and whenever a peer introduces
-        itself.
+        itself. Where it is said with others, it has to be the same.
         """
         if self.state.majordomo and peer in self.state.majordomo:
             self._majordomo.receive(peer, message_frames, now, user)
             return self._effects(now)
+        if user and (party := self.state.parties.get(peer)) is not None and party.user != user:
+            self.state.note("auth.refused", side=peer.side.name.lower(), user=in_short(user))
+            return self._effects(now)  # it took the name of a connection that has ended, and is told nothing
         try:
             if peer.side is Side.CLIENTS:
                 message, body = frames.from_client.decode(message_frames)
                 self._from_client(peer, message, body, now, user)
             else:
                 order, body = frames.from_worker.decode(message_frames)
+                if len(body) > 1:
+                    order, body = bounded(order, body, self.state.settings.max_message_bytes)
                 self._from_worker(peer, order, body, now, user)
         except ProtocolError as error:
             if self._majordomo.takes(peer, message_frames):  # not sooner: what is ours pays nothing for it
@@ -178,6 +184,19 @@ class BrokerCore:
             self.state.refuse(reload.peer, reload.id, Code.INVALID_ARGUMENT, done, {"argument": "verb"})
         else:
             self.state.send(reload.peer, messages.Reply(reload.id), encode_body(done))
+        return self._effects(now)
+
+    def squeeze(self, on: bool) -> None:
+        """Whether the process is short of memory: then requests and sessions are refused, with `broker_memory`."""
+        self.state.squeezed = on
+
+    def observe(self, **numbers: Any) -> None:
+        """What the table of the broker is to say of its process, as `limits`."""
+        self.state.observed.update(numbers)
+
+    def witness(self, event: str, now: float, **fields: Any) -> list[Effect]:
+        """Tell of something that the shell saw, and count it."""
+        self.state.note(event, **fields)
         return self._effects(now)
 
     def all_undeliverable(self, peer: Peer, unsent: Sequence[messages.Message], now: float) -> list[Effect]:

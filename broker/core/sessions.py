@@ -88,6 +88,9 @@ class Sessions:
             text = f"the metadata is one frame of at most {MAX_METADATA_BYTES} bytes"
             details = {"size": sum(len(frame) for frame in body), "limit": MAX_METADATA_BYTES, "what": "metadata"}
             self._state.refuse(client.peer, message.id, Code.PAYLOAD_TOO_LARGE, text, details)
+        elif self._state.squeezed:
+            text = "the broker's process is short of memory"
+            self._refuse(client, message.id, pool, Code.RESOURCE_EXHAUSTED, text, "broker_memory")
         elif len(pool.sessions) >= pool.settings.max_sessions:
             text = f"{len(pool.sessions)} sessions are open, room for {pool.settings.max_sessions}"
             self._refuse(client, message.id, pool, Code.RESOURCE_EXHAUSTED, text, "max_sessions")

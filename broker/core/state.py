@@ -92,6 +92,10 @@ class State:
         self.checks = 0
         self.deaths = Deaths()
         self.draining = False
+        self.squeezed = False
+        """Whether the process has so little memory left that nothing new is taken on."""
+        self.observed: dict[str, Any] = {}
+        """What the shell says of its process: memory, descriptors, connections."""
         self.counts: dict[str, int] = {}
         self.out: list[Effect] = []
 

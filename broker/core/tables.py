@@ -92,6 +92,7 @@ def broker(state: State, now: float) -> dict[str, Any]:
         "requests": len(state.requests),
         "bytes": state.size,
         "max_bytes": state.settings.max_queued_bytes,
+        "limits": state.observed,
         "counts": dict(sorted(state.counts.items())),
     }
 

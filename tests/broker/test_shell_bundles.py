@@ -134,8 +134,8 @@ async def stuck(takes: int, error: Exception) -> AsyncIterator[tuple[Shell, Wire
     welcome = shell.core.receive(CLIENT, frames.encode(m.Hello(id128(7), bundles=True)), trio.current_time())
     assert len(welcome) == 1
     yield shell, wire
-    for hangups in shell._hangups:
-        hangups.close()
+    for side in shell.connections:
+        side.close()
     pump.close()
     broker.context.destroy(linger=0)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from maitred.config.hardware import Hardware, cpus, gpus
+from maitred.config.hardware import Hardware, cpus, gpus, memory_bytes
 
 
 @pytest.fixture(autouse=True)
@@ -95,3 +95,21 @@ def test_it_is_looked_up_when_asked_for_and_once(monkeypatch: pytest.MonkeyPatch
     hardware = Hardware(cpus=3)
     assert (hardware.cpus, calls) == (3, [])
     assert (hardware.gpus, hardware.gpus, len(calls)) == (2, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "files", "limit"),
+    [
+        ("0::/\n", {"memory.max": "max\n"}, None),
+        ("0::/\n", {"memory.max": "104857600\n"}, 104857600),
+        ("0::/a/b\n", {"a/b/memory.max": "max\n", "a/memory.max": "300000\n"}, 300000),
+        ("9:memory:/x\n", {"memory/x/memory.limit_in_bytes": "200000\n"}, 200000),
+        ("9:memory:/x\n", {"memory/x/memory.limit_in_bytes": "9223372036854771712\n"}, None),
+        ("0::/nowhere\n", {}, None),
+    ],
+)
+def test_memory_is_the_hosts_or_the_groups(
+    tmp_path: Path, cgroup: str, files: dict[str, str], limit: int | None
+) -> None:
+    host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert memory_bytes(*_host(tmp_path, cgroup, files)) == (limit or host)

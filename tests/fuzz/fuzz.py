@@ -1,0 +1,34 @@
+"""Fuzz one harness with atheris: `python tests/fuzz/fuzz.py HARNESS [libFuzzer's options and directories]`.
+
+Input that breaks it is written to the working directory as `crash-…`; keep it under `corpus/HARNESS/` once it is mended.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import importlib
+import sys
+from pathlib import Path
+
+import atheris
+
+sys.path.insert(0, str(Path(__file__).parent))
+with atheris.instrument_imports(include=["maitred.protocol", "maitred.config", "maitred.transport.zap"]):
+    import harnesses
+
+    for module in harnesses.NOT_YET.values():
+        with contextlib.suppress(ImportError):
+            importlib.import_module(module)
+
+
+def main() -> None:
+    """Run until libFuzzer has had enough; its exit code is this process's."""
+    name, *options = sys.argv[1:]
+    atexit.register(harnesses.clean_up)
+    atheris.Setup([sys.argv[0], *options], harnesses.HARNESSES[name])
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()
