@@ -47,6 +47,8 @@ from maitred.protocol import frames, messages
 from maitred.protocol.body import encode_body
 from maitred.protocol.errors import Code, ProtocolError
 
+_INTRODUCTIONS = messages.Register | messages.Attach | messages.Agent
+
 LATE_INTERVALS = 2.0
 """A tick later than so many heartbeat intervals means that the broker itself stood still (a suspended machine)."""
 
@@ -101,9 +103,6 @@ class BrokerCore:
         if self.state.majordomo and peer in self.state.majordomo:
             self._majordomo.receive(peer, message_frames, now, user)
             return self._effects(now)
-        if user and (party := self.state.parties.get(peer)) is not None and party.user != user:
-            self.state.note("auth.refused", side=peer.side.name.lower(), user=in_short(user))
-            return self._effects(now)  # it took the name of a connection that has ended, and is told nothing
         try:
             if peer.side is Side.CLIENTS:
                 message, body = frames.from_client.decode(message_frames)
@@ -262,11 +261,18 @@ class BrokerCore:
 
     # --- who may say what ---
 
+    def _refuse_impostor(self, peer: Peer, user: str) -> None:
+        """It took the name of a connection that has ended, before that was known here, and is told nothing."""
+        self.state.note("auth.refused", side=peer.side.name.lower(), user=in_short(user))
+
     def _from_client(
         self, peer: Peer, message: messages.FromClient, body: Sequence[Any], now: float, user: str
     ) -> None:
         party = self.state.parties.get(peer)
         if isinstance(party, Client):
+            if user and party.user != user and not isinstance(message, messages.Hello):
+                self._refuse_impostor(peer, user)
+                return
             self._clients.receive(party, message, body, now, user)
         elif isinstance(message, messages.Hello):
             self._clients.hello(peer, message, now, user)
@@ -277,6 +283,9 @@ class BrokerCore:
         self, peer: Peer, message: messages.FromWorker, body: Sequence[Any], now: float, user: str
     ) -> None:
         party = self.state.parties.get(peer)
+        if user and party is not None and party.user != user and not isinstance(message, _INTRODUCTIONS):
+            self._refuse_impostor(peer, user)
+            return
         if isinstance(message, messages.WorkerReply) and isinstance(party, Worker):  # nearly always
             self._workers.heard(party, now)
             self._requests.finish(party, message, body, now)

@@ -106,6 +106,20 @@ def who_is(user: str) -> str:
     return "owner" if user == USER else user
 
 
+def test_who_takes_the_name_of_a_connection_that_has_ended_speaks_for_nobody() -> None:
+    """A DEALER may choose its name, and the broker hears late that a connection has ended."""
+    bench = KeyedBench(pools=TWO)
+    alice, worker = bench.caller("alice"), bench.server(pool="neural")
+    assert bench.call(alice, 1, "infer_x", "neural") == []
+    (order,) = bench.orders(worker)
+    for peer in (alice, worker):
+        bench.users[peer] = f"key:{key_of('bob')}"
+    assert bench.say(worker, m.WorkerReply(order.client, order.id, order.attempt), b"\xc0") == []
+    assert bench.say(alice, m.Cancel(1)) == []
+    assert [note.fields["side"] for note in bench.events("auth.refused")] == ["workers", "clients"]
+    assert len(bench.core.state.requests) == 1
+
+
 def test_hello_said_again_by_somebody_else_gives_him_nothing() -> None:
     """A connection's name may be taken by another one once its own has ended."""
     bench = KeyedBench()

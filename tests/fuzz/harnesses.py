@@ -160,10 +160,6 @@ HARNESSES: dict[str, Callable[[bytes], None]] = {
 }
 
 
-NOT_YET = {"majordomo": "maitred.protocol.majordomo", "zap": "maitred.transport.zap"}
-"""Modules of harnesses that are left out where they are absent."""
-
-
 @functools.cache
 def _place() -> Path:
     """A file in memory, where there is such a thing."""

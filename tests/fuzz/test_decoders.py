@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
-from harnesses import HARNESSES, NOT_YET, clean_up
+from harnesses import HARNESSES, clean_up
 from seeds import seeds, write
 
 RUNS = {
@@ -36,11 +36,7 @@ SLOW_S = 0.5
 """Of one seed: none takes a hundredth of it."""
 
 
-def available(harness: str) -> bool:
-    return harness not in NOT_YET or importlib.util.find_spec(NOT_YET[harness]) is not None
-
-
-@pytest.fixture(params=[name for name in HARNESSES if available(name)])
+@pytest.fixture(params=list(HARNESSES))
 def harness(request: pytest.FixtureRequest) -> str:
     return request.param
 

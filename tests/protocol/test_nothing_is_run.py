@@ -35,6 +35,8 @@ ALLOWED = {
     ("worker/adapters/extras.py", "import_module"): "libraries that our own adapters name",
     ("worker/gpus/nvml.py", "import_module"): "pynvml, by its name",
     ("transport/lifeline.py", "ctypes"): "prctl, of the C library",
+    ("transport/undumpable.py", "ctypes"): "the same",
+    ("broker/memory.py", "ctypes"): "malloc_trim, of the C library",
 }
 """By file and what is used: why what it is given never comes from a peer."""
 
