@@ -147,6 +147,7 @@ class AnyioStream:
         self._closed = True
         self._dealer.close(self._linger_s)
         self._ended.set()
+        self._handshake.set()
         self._tell_room()
 
     def _hand_on(self, on_message: MessageHandler) -> bool:

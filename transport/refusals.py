@@ -25,7 +25,7 @@ from maitred.config.key_file import KeyFile
 from maitred.protocol.errors import MaitredError, Unauthenticated, Unavailable
 from maitred.transport.endpoints import connect
 from maitred.transport.frames import Inbox
-from maitred.transport.stream_dealer import StreamDealer
+from maitred.transport.stream_dealer import StreamDealer, mechanism_at
 
 __all__ = [
     "FIRST_RETRY_S",
@@ -40,6 +40,9 @@ __all__ = [
 FIRST_RETRY_S = 1.0
 LONGEST_RETRY_S = 8.0
 """Until a refused DEALER tries again: twice as long each time. A reload lets people in at the latest after so long."""
+
+PROBE_S = 0.2
+"""After the first hang-up it is looked, by hand, whether the other end has keys at all; its owner stands still then."""
 
 MANY_HANG_UPS = 3
 """In a row: a broker that is killed amid a handshake hangs up once."""
@@ -217,7 +220,9 @@ class HandshakeRefusals(Refusals):
             return
         if number == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
             self.hung_up += 1
-            return
+            if self.hung_up > 1 or self._key is None or mechanism_at(self._endpoint, PROBE_S) != "NULL":
+                return
+            number, value = int(zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL), WRONG_MECHANISM
         self.refusal = self._refused() if number == zmq.EVENT_HANDSHAKE_FAILED_AUTH else self._mismatch(value)
         self._retry_at = now + self._retry_s * random.uniform(0.8, 1.2)
         self._retry_s = min(LONGEST_RETRY_S, 2 * self._retry_s)

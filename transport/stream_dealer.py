@@ -33,9 +33,17 @@ from maitred.transport.sockets import (
     RECONNECT_FIRST_MS,
     RECONNECT_LIMIT_MS,
 )
-from maitred.transport.zmtp import Conversation, HandshakeRefused, ZmtpError, encode
+from maitred.transport.zmtp import (
+    GREETING,
+    VERSION_ENDS,
+    Conversation,
+    HandshakeRefused,
+    ZmtpError,
+    encode,
+    mechanism_of,
+)
 
-__all__ = ["READABLE", "ROOM", "WOKEN", "StreamDealer"]
+__all__ = ["READABLE", "ROOM", "WOKEN", "StreamDealer", "mechanism_at"]
 
 READABLE, ROOM, WOKEN = 1, 2, 4
 """What ended a wait: a message is there, one can be sent, a descriptor of the caller's is readable."""
@@ -408,6 +416,28 @@ class StreamDealer:
         self._due = time.monotonic() + pause_s
         if pause_s:
             self._pause_s = min(2 * self._pause_s, self._longest_pause_s)
+
+
+def mechanism_at(endpoint: str, within_s: float) -> str:
+    """What whoever listens there asks for ("NULL", "CURVE"), by his greeting alone; "" where he does not say so in time.
+
+    libzmq hangs up on a peer of another mechanism, often before it has said its own: then this tells.
+    """
+    family, address = _parse(endpoint)
+    end, greeting = time.monotonic() + within_s, b""
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as stream:
+            stream.settimeout(within_s)
+            stream.connect(address)
+            stream.sendall(GREETING[:VERSION_ENDS])
+            while len(greeting) < len(GREETING) and (left := end - time.monotonic()) > 0:
+                stream.settimeout(left)
+                if not (more := stream.recv(len(GREETING) - len(greeting))):
+                    break
+                greeting += more
+    except OSError:
+        return ""
+    return mechanism_of(greeting)
 
 
 def _parse(endpoint: str) -> tuple[int, Any]:

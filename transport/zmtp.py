@@ -16,7 +16,16 @@ from typing import Any
 
 from maitred.transport.frames import TooManyFrames
 
-__all__ = ["GREETING", "READY", "Conversation", "HandshakeRefused", "ZmtpError", "encode"]
+__all__ = [
+    "GREETING",
+    "READY",
+    "VERSION_ENDS",
+    "Conversation",
+    "HandshakeRefused",
+    "ZmtpError",
+    "encode",
+    "mechanism_of",
+]
 
 _MORE, _LONG, _COMMAND = 1, 2, 4
 _RESERVED = 0xFF & ~(_MORE | _LONG | _COMMAND)
@@ -24,7 +33,9 @@ _LENGTH = struct.Struct(">Q")
 
 GREETING_BYTES = 64
 _SIGNATURE = b"\xff" + bytes(7) + b"\x01" + b"\x7f"
-_VERSION_ENDS = 11  # the major one: all that libzmq waits for before it sends all of its own
+VERSION_ENDS = 11
+"""Of the greeting, what libzmq waits for before it sends all of its own."""
+
 _MECHANISM_BYTES = 20
 
 GREETING = _SIGNATURE + b"\x03\x01" + b"NULL".ljust(_MECHANISM_BYTES, b"\0") + b"\0" + bytes(31)
@@ -106,7 +117,7 @@ class Conversation:
     def __init__(self, max_frame_bytes: int, max_frames: int, messages: deque[list[Any] | TooManyFrames]) -> None:
         self.ready = False
         # The rest waits for the other end's: libzmq, told of a mechanism that is not its own, hangs up without a word.
-        self.answers: list[bytes] = [GREETING[:_VERSION_ENDS]]
+        self.answers: list[bytes] = [GREETING[:VERSION_ENDS]]
         self._greeted = False
         self._data: bytes = b""  # what came and is not cut into frames yet
         self._large: bytearray | None = None  # the content that is being received
@@ -149,11 +160,10 @@ class Conversation:
     def _greet(self, data: bytes) -> None:
         if data[:1] != b"\xff" or data[9:10] != b"\x7f" or data[10] < 3:
             raise ZmtpError("the other end does not speak ZMTP/3")
-        mechanism = data[12 : 12 + _MECHANISM_BYTES].rstrip(b"\0")
-        if mechanism != b"NULL":
+        if mechanism_of(data) != "NULL":
             raise HandshakeRefused("mechanism")
         self._greeted = True
-        self.answers += (GREETING[_VERSION_ENDS:], READY)
+        self.answers += (GREETING[VERSION_ENDS:], READY)
 
     def _cut(self, data: bytes) -> None:
         """Cut frames off, and keep the rest."""
@@ -225,6 +235,13 @@ class Conversation:
             case _:
                 if not self.ready:
                     raise ZmtpError(f"a command {name[:16]!r} before READY")
+
+
+def mechanism_of(greeting: bytes) -> str:
+    """What a greeting asks for: "NULL", "CURVE", …; "" where it is none, or not all of it."""
+    if len(greeting) < GREETING_BYTES or greeting[:1] != b"\xff" or greeting[9:10] != b"\x7f":
+        return ""
+    return greeting[12 : 12 + _MECHANISM_BYTES].rstrip(b"\0").decode("ascii", "replace")
 
 
 def _may_begin(data: bytes) -> bool:

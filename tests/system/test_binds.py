@@ -144,6 +144,15 @@ from maitred.transport.zap import Verdict
 Doors.decide = lambda self, *_: Verdict(200, "key:" + "x" * 40)
 """
 
+LETS_ALL_KEYS_IN = """
+from maitred.broker.doors import Doors
+from maitred.transport.zap import Verdict
+decide = Doors.decide
+def let_keys_in(self, *asked):
+    return Verdict(200, "key:" + "x" * 40) if asked[2] == "CURVE" else decide(self, *asked)
+Doors.decide = let_keys_in
+"""
+
 ASKS_NOBODY = """
 import functools
 from maitred.broker import ports
@@ -167,10 +176,11 @@ Doors.decide = lambda self, *_: Verdict(400)
 @pytest.mark.parametrize(
     ("mistake", "keyed", "words"),
     [
-        (LETS_ALL_IN, True, "a key that nobody has authorised was let in"),
-        (LETS_ALL_IN, False, "nobody asked who may come"),
-        (ASKS_NOBODY, True, "a key that nobody has authorised was let in"),
-        (ASKS_NOBODY, False, "nobody asked who may come"),
+        (LETS_ALL_IN, True, "got in, and was not known to the broker"),
+        (LETS_ALL_IN, False, "got in, and was not known to the broker"),
+        (LETS_ALL_KEYS_IN, True, "a key that nobody has authorised was let in"),
+        (ASKS_NOBODY, True, "got in, and was not known to the broker"),
+        (ASKS_NOBODY, False, "got in, and was not known to the broker"),
         (FORGETS_THE_KEY, True, "a key that nobody has authorised"),
         (REFUSES_ALL, False, "the broker's own user was refused"),
     ],
