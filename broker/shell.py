@@ -43,8 +43,6 @@ INTRODUCTIONS = frozenset(bytes([number]) for number in (10, 30, 31, 50))
 LOOKED_AT = INTRODUCTIONS | {b"", b"0"}
 """These, and what stands there in the first frame of Majordomo's protocol: nothing, or the fifth byte of "MDPC01"."""
 
-HELLO = b"\x0a"
-
 HEAD_BYTES = 1024
 """Of a header, in what is kept for a post-mortem: all but a registration is far shorter."""
 
@@ -205,16 +203,14 @@ class Shell:
         if kind not in LOOKED_AT:  # nearly always
             short = type(head) is bytes and len(head) <= HEAD_BYTES
             self.inputs.append((now, peer, head if short else _beginning(head, HEAD_BYTES)))
-            # A peer may name itself as one that has just gone: where there are keys, each message says whose it is.
-            user = self._pump.user(peer.side) if self.core.state.policy.keys else ""
-            self._take(self.core.receive(peer, message, now, user))
+            self._take(self.core.receive(peer, message, now))
             return
         # of an introduction, what follows may be a secret; of Majordomo's, the first frame says next to nothing
         beginning = head[:5] if kind in INTRODUCTIONS else b" ".join(_beginning(frame) for frame in message[:3])
         self.inputs.append((now, peer, beginning))
         known = self.core.speaks_majordomo(peer)
         self._take(self.core.receive(peer, message, now, self._pump.user(peer.side)))
-        if (not peer.side and kind == HELLO) or (not known and self.core.speaks_majordomo(peer)):
+        if kind in INTRODUCTIONS or (not known and self.core.speaks_majordomo(peer)):
             self.connections[peer.side].note(self._pump.descriptor(peer.side), peer)
 
     def _end_portion(self) -> None:

@@ -117,8 +117,8 @@ class Refusals:
     def _refused(self) -> MaitredError:
         if self._key is not None:
             text = (
-                f"the broker at {self._endpoint} refused this key ({beginning(self._key.public)}): ask whoever runs it to "
-                "add it to its authorisation file, and to reload"
+                f"the broker at {self._endpoint} refused this key ({beginning(self._key.public)}): it is not in its "
+                "authorisation file, or may do nothing at this endpoint; ask whoever runs it, who has to reload then"
             )
         elif self._endpoint.startswith("ipc://"):
             text = f"the broker at {self._endpoint} lets in only the user that runs it"

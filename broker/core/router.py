@@ -47,8 +47,6 @@ from maitred.protocol import frames, messages
 from maitred.protocol.body import encode_body
 from maitred.protocol.errors import Code, ProtocolError
 
-_INTRODUCTIONS = messages.Register | messages.Attach | messages.Agent
-
 LATE_INTERVALS = 2.0
 """A tick later than so many heartbeat intervals means that the broker itself stood still (a suspended machine)."""
 
@@ -98,10 +96,13 @@ class BrokerCore:
         """Act on one message. Broken ones are counted and answered with `protocol_error`.
 
         `user` says whose connection it is (see `policy`); it counts with the first message, and whenever a peer introduces
-        itself. Where it is said with others, it has to be the same.
+        itself.
         """
         if self.state.majordomo and peer in self.state.majordomo:
             self._majordomo.receive(peer, message_frames, now, user)
+            return self._effects(now)
+        if self.state.ended and peer in self.state.ended:  # a peer may choose its name, and this one has gone
+            self.state.note("auth.refused", side=peer.side.name.lower(), user=in_short(user))
             return self._effects(now)
         try:
             if peer.side is Side.CLIENTS:
@@ -225,13 +226,16 @@ class BrokerCore:
         return isinstance(party, Client | Worker) and party.bundles
 
     def hung_up(self, peer: Peer, now: float) -> list[Effect]:
-        """A client's connection has ended. Workers and agents are told of by agents, or by silence.
+        """A connection has ended: a client's is lost with it. Of workers and agents their deaths are told by agents, or by
+        silence; but nobody speaks for them by that name any more, as the next peer may choose it.
 
         The end of one that speaks Majordomo's protocol is its death, whichever it is.
         """
         party = self.state.parties.get(peer)
         if isinstance(party, Client):
             self._clients.lose(party, "its connection has ended", now)
+        elif party is not None and peer not in self.state.majordomo:
+            self.state.ended[peer] = None
         if peer in self.state.majordomo:
             self._majordomo.hung_up(peer, now)
         return self._effects(now)
@@ -261,18 +265,11 @@ class BrokerCore:
 
     # --- who may say what ---
 
-    def _refuse_impostor(self, peer: Peer, user: str) -> None:
-        """It took the name of a connection that has ended, before that was known here, and is told nothing."""
-        self.state.note("auth.refused", side=peer.side.name.lower(), user=in_short(user))
-
     def _from_client(
         self, peer: Peer, message: messages.FromClient, body: Sequence[Any], now: float, user: str
     ) -> None:
         party = self.state.parties.get(peer)
         if isinstance(party, Client):
-            if user and party.user != user and not isinstance(message, messages.Hello):
-                self._refuse_impostor(peer, user)
-                return
             self._clients.receive(party, message, body, now, user)
         elif isinstance(message, messages.Hello):
             self._clients.hello(peer, message, now, user)
@@ -283,9 +280,6 @@ class BrokerCore:
         self, peer: Peer, message: messages.FromWorker, body: Sequence[Any], now: float, user: str
     ) -> None:
         party = self.state.parties.get(peer)
-        if user and party is not None and party.user != user and not isinstance(message, _INTRODUCTIONS):
-            self._refuse_impostor(peer, user)
-            return
         if isinstance(message, messages.WorkerReply) and isinstance(party, Worker):  # nearly always
             self._workers.heard(party, now)
             self._requests.finish(party, message, body, now)
@@ -389,6 +383,8 @@ class BrokerCore:
             if pool.homeless:  # the only worker may have been suspect, and be so no more
                 self._owners.house(pool, now)
             watch(self.state, pool, now)
+        for peer in [peer for peer in self.state.ended if peer not in self.state.parties]:
+            del self.state.ended[peer]
         self._sweep_at = now + interval
 
     def _effects(self, now: float) -> list[Effect]:

@@ -112,12 +112,15 @@ def test_who_takes_the_name_of_a_connection_that_has_ended_speaks_for_nobody() -
     alice, worker = bench.caller("alice"), bench.server(pool="neural")
     assert bench.call(alice, 1, "infer_x", "neural") == []
     (order,) = bench.orders(worker)
+    bench.perform(bench.core.hung_up(worker, bench.now))
     for peer in (alice, worker):
         bench.users[peer] = f"key:{key_of('bob')}"
     assert bench.say(worker, m.WorkerReply(order.client, order.id, order.attempt), b"\xc0") == []
-    assert bench.say(alice, m.Cancel(1)) == []
-    assert [note.fields["side"] for note in bench.events("auth.refused")] == ["workers", "clients"]
+    assert [note.fields["side"] for note in bench.events("auth.refused")] == ["workers"]
     assert len(bench.core.state.requests) == 1
+    bench.perform(bench.core.hung_up(alice, bench.now))
+    ((stranger, _),) = bench.say(alice, m.Cancel(1))
+    assert isinstance(stranger, m.Stranger)
 
 
 def test_hello_said_again_by_somebody_else_gives_him_nothing() -> None:

@@ -45,13 +45,12 @@ WITH_KEYS = {
     # who: over TCP
     "no key": UNKNOWN,
     "an unknown key": UNKNOWN,
-    "a client's key": {"call": "done", "serve": "permission_denied", "operate": "permission_denied", "read": "own"},
-    "a key of a worker of another pool": dict.fromkeys(ACTS, "permission_denied"),
+    "a client's key": {"call": "done", "serve": "unauthenticated", "operate": "permission_denied", "read": "own"},
+    "a key of a worker of another pool": UNKNOWN | {"serve": "permission_denied"},
     "a key that was revoked": UNKNOWN,
-    "an operator's key": {
-        "call": "permission_denied", "serve": "permission_denied", "operate": "done", "read": "all",
-    },
-}  # fmt: skip
+    "an operator's key": {"call": "permission_denied", "serve": "unauthenticated", "operate": "done", "read": "all"},
+}
+"""Who may do nothing at all on a side does not get past the handshake there."""
 
 OWN_USER = {"call": "done", "serve": "permission_denied", "operate": "done", "read": "all"}
 """Over ipc://, whatever the key: the kernel says that it is the broker's user. To serve, the secret is asked for."""

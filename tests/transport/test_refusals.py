@@ -72,7 +72,7 @@ def end() -> Iterator[Callable[..., End]]:
 @pytest.mark.parametrize(
     ("broker_key", "status", "key", "reason", "todo"),
     [
-        (SERVER, "400", KEY, "refused", re.escape(KEY.public[:8]) + "….*authorisation file, and to reload"),
+        (SERVER, "400", KEY, "refused", re.escape(KEY.public[:8]) + "….*authorisation file.*has to reload"),
         (None, "400", None, "refused", "without a key: set MAITRED_KEY, or give key="),
         (SERVER, "200", None, "key_needed", "asks for a key: set MAITRED_KEY"),
         (None, "200", KEY, "no_keys", "has no keys.*unset MAITRED_KEY.*broker.key"),
