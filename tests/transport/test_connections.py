@@ -38,7 +38,7 @@ def endpoint(request, tmp_path):
 
 
 async def test_a_process_that_was_killed_is_told_of_within_moments(context, endpoint):
-    socket = router(context, zap_domain="maitred-test")
+    socket = router(context, zap_domain="maitred-test", handled=False)
     where = bind(socket, endpoint)
     told: list[bytes] = []
     came = trio.Event()
@@ -71,7 +71,7 @@ async def test_a_process_that_was_killed_is_told_of_within_moments(context, endp
 
 def test_a_descriptor_that_is_used_again_does_not_lose_its_new_owner(context, endpoint):
     """The news of the old connection is there, unread, when the new one is noted under the same number."""
-    socket = router(context, zap_domain="maitred-test")
+    socket = router(context, zap_domain="maitred-test", handled=False)
     where = bind(socket, endpoint)
     told: list[bytes] = []
     hangups: Connections[bytes] = Connections(socket, told.append)
@@ -112,7 +112,7 @@ def test_there_is_no_descriptor_within_a_process(context):
 
 
 def test_all_that_connect_are_counted_by_address_also_those_that_are_gone_at_once(context, endpoint):
-    socket = router(context, zap_domain="maitred-test")
+    socket = router(context, zap_domain="maitred-test", handled=False)
     connections: Connections[bytes] = Connections(socket)
     where = bind(socket, endpoint)
     address = LOCAL_ADDRESS if where.startswith("ipc") else "127.0.0.1"
@@ -133,7 +133,7 @@ def test_all_that_connect_are_counted_by_address_also_those_that_are_gone_at_onc
 
 
 def test_who_is_cut_off_is_told_of_and_only_he(context, endpoint):
-    socket = router(context, zap_domain="maitred-test")
+    socket = router(context, zap_domain="maitred-test", handled=False)
     told: list[bytes] = []
     connections: Connections[bytes] = Connections(socket, told.append)
     where = bind(socket, endpoint)
@@ -161,7 +161,7 @@ def test_who_is_cut_off_is_told_of_and_only_he(context, endpoint):
 
 
 def test_what_has_been_received_is_known_without_reading_it(context, endpoint):
-    socket = router(context, zap_domain="maitred-test")
+    socket = router(context, zap_domain="maitred-test", handled=False)
     connections: Connections[bytes] = Connections(socket)
     where = bind(socket, endpoint)
     sender = dealer(context, linger_ms=0)
@@ -178,7 +178,7 @@ def test_what_has_been_received_is_known_without_reading_it(context, endpoint):
 
 def test_a_number_that_is_accepted_again_without_a_word_is_the_new_ones(context):
     """As after the end of a listener: libzmq tells nothing of its connections."""
-    socket = router(context, zap_domain="maitred-test")
+    socket = router(context, zap_domain="maitred-test", handled=False)
     told: list[bytes] = []
     connections: Connections[bytes] = Connections(socket, told.append)
     read, write = os.pipe()
@@ -197,7 +197,7 @@ def test_a_number_that_is_accepted_again_without_a_word_is_the_new_ones(context)
 
 
 async def test_a_listener_that_is_opened_anew_takes_its_connections_along_and_no_others(context, tmp_path):
-    socket = router(context, zap_domain="maitred-test")
+    socket = router(context, zap_domain="maitred-test", handled=False)
     told: list[bytes] = []
     connections: Connections[bytes] = Connections(socket, told.append)
     endpoints = [bind(socket, f"ipc://{tmp_path}/s"), bind(socket, "tcp://127.0.0.1:0")]
