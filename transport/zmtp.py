@@ -3,7 +3,7 @@
     greeting 64 bytes each way · READY each way · then frames: flags, length, content      (RFC 37; mechanism NULL, RFC 23)
 
 Why this is here when libzmq does it: libzmq has a thread for its sockets, so that each message of a request wakes two
-threads where it would have to wake one, on either side (docs/adr/0015-zmtp-without-a-thread.md has the figures). Encryption
+threads where it would have to wake one, on either side (docs/adr/0014-zmtp-without-a-thread.md has the figures). Encryption
 (CURVE), listening and routing stay libzmq's.
 """
 
