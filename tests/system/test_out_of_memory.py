@@ -41,7 +41,12 @@ def attack(endpoint: str, frame_bytes: int) -> subprocess.Popen[str]:
 
 @pytest.mark.parametrize(
     ("transport", "side", "frame_bytes"),
-    [("tcp", "clients", MIB), ("tcp", "workers", 64), ("ipc", "clients", 64), ("ipc", "workers", MIB)],
+    [
+        ("tcp", "clients", MIB),
+        ("tcp", "workers", 64),
+        pytest.param("ipc", "clients", 64, marks=pytest.mark.soak),
+        pytest.param("ipc", "workers", MIB, marks=pytest.mark.soak),
+    ],
 )
 def test_its_sender_is_cut_off_and_callers_lose_nothing(transport: str, side: str, frame_bytes: int) -> None:
     with running(Pool(APP), broker={"memory_limit_bytes": LIMIT, "log_level": "error"}) as house:
