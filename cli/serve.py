@@ -58,8 +58,9 @@ def broker(context: typer.Context, insecure: Insecure = False) -> None:
     told = settings.of_broker(config, options.log_level, options.log_format, parent=None)
 
     def tell(bound: Bound) -> None:
-        http = [f"http://{bound.http}"] if bound.http else []
-        print("maitred broker listens:", *bound.clients, *http, flush=True)
+        http = f", http://{bound.http}" if bound.http else ""
+        clients, workers = " ".join(bound.clients), " ".join(bound.workers)
+        print(f"maitred broker listens: clients {clients}, workers {workers}{http}", flush=True)
 
     try:
         code = run_broker(told, tell)
