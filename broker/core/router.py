@@ -1,6 +1,7 @@
 """The broker as a state machine: messages and the time in, effects out.
 
-    receive(peer, frames, now) · tick(now) · next_deadline() · undeliverable(peer, message, now) · drain(now)
+    receive(peer, frames, now) · tick(now) · next_deadline() · undeliverable(peer, message, now)
+    drain(now) · end_drain(now)
 
 No socket, no clock, no randomness, no log. The time is any number of seconds that never runs backwards. Whatever comes
 in over the wire ends in effects; an exception that leaves this class is a bug.
@@ -52,7 +53,7 @@ LATE_INTERVALS = 2.0
 
 
 class BrokerCore:
-    """Routes. See the module's docstring for the five verbs."""
+    """Routes. See the module's docstring for its verbs."""
 
     def __init__(self, settings: CoreSettings, now: float) -> None:
         self.state = State(settings, now)
@@ -258,6 +259,11 @@ class BrokerCore:
                 if place >= max(fits, 0):
                     self._endings.fail_unavailable(request, "draining", "the broker is shutting down", now)
         return self._effects(now)
+
+    def end_drain(self, now: float) -> list[Effect]:
+        """A drain's time is over: whatever it still waits for is answered `unavailable`."""
+        self._drain_by = now
+        return self.tick(now)
 
     def table(self, what: str, now: float) -> Any:
         """What QUERY would be told: rows of "pools" or "workers", or the map "broker"."""

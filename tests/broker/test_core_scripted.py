@@ -349,6 +349,20 @@ def test_draining_ends_at_its_time() -> None:
     assert bench.drained == 1
 
 
+def test_draining_that_is_ended_answers_whom_it_waited_for() -> None:
+    bench = Bench(drain_timeout_s=5.0)
+    client, worker = bench.client(), bench.worker()
+    bench.say(client, echo(1), b"")
+    bench.take(worker)
+    bench.perform(bench.core.drain(bench.now))
+    assert not bench.drained
+    for _ in range(2):
+        bench.perform(bench.core.end_drain(bench.now))
+    answers = [details(answer) for answer in bench.take(client)]
+    assert [(code, info["reason"]) for code, info in answers] == [("unavailable", "draining")]
+    assert bench.drained == 1
+
+
 @pytest.mark.parametrize("side", list(Side))
 @pytest.mark.parametrize("garbage", [[], [b""], [b"MT\x01"], [b"MDPC"], [b"MT\x01\x91\x0b"], [b"x"] * 1000])
 def test_garbage_is_counted_and_answered(side: Side, garbage: list[bytes]) -> None:
