@@ -118,8 +118,9 @@ class BrokerCore:
             if self._majordomo.takes(peer, message_frames):  # not sooner: what is ours pays nothing for it
                 self._majordomo.receive(peer, message_frames, now, user)
             else:
-                self.state.note("protocol.error", side=peer.side.name.lower(), reason=error.message)
-                self.state.refuse(peer, -1, Code.PROTOCOL_ERROR, error.message[:1024])
+                reason = _at_the_wrong_side(peer.side, message_frames) or error.message
+                self.state.note("protocol.error", side=peer.side.name.lower(), reason=reason)
+                self.state.refuse(peer, -1, Code.PROTOCOL_ERROR, reason[:1024])
         return self._effects(now)
 
     def tick(self, now: float) -> list[Effect]:
@@ -419,3 +420,17 @@ class BrokerCore:
         """Recompute everything that is derived. Called by tests after each step; raises AssertionError."""
         check(self.state)
         self._majordomo.check()
+
+
+def _at_the_wrong_side(side: Side, message_frames: Sequence[Any]) -> str:
+    """What to tell who says there what belongs to the other endpoint; "": it belongs nowhere."""
+    other = frames.from_worker if side is Side.CLIENTS else frames.from_client
+    try:
+        other.decode(message_frames)
+    except ProtocolError:
+        return ""
+    if side is Side.CLIENTS:
+        return (
+            "this is the clients' endpoint: workers and agents connect to `workers` of [broker], port 5751 by default"
+        )
+    return "this is the workers' endpoint: clients connect to `clients` of [broker], port 5750 by default"

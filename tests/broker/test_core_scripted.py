@@ -8,6 +8,7 @@ from msgspec import structs
 
 from maitred.broker.core.effects import Peer, Side
 from maitred.broker.core.settings import PoolSettings
+from maitred.protocol import frames
 from maitred.protocol import messages as m
 
 CLIENT = id128(7)
@@ -347,6 +348,22 @@ def test_draining_ends_at_its_time() -> None:
     bench.advance(5.5)
     assert details(bench.take(client)[0])[0] == "unavailable"
     assert bench.drained == 1
+
+
+@pytest.mark.parametrize(
+    ("side", "said", "told"),
+    [
+        (Side.WORKERS, m.Hello(CLIENT), "this is the workers' endpoint: clients connect to"),
+        (Side.CLIENTS, m.Agent(CLIENT, POOL), "this is the clients' endpoint: workers and agents connect to"),
+    ],
+)
+def test_who_comes_to_the_wrong_endpoint_is_told_so(side: Side, said: m.Message, told: str) -> None:
+    bench = Bench()
+    peer = bench.peer(side)
+    bench.raw(peer, frames.encode(said))
+    ((error, _),) = bench.take(peer)
+    assert error.code == "protocol_error"
+    assert error.message.startswith(told)
 
 
 def test_draining_that_is_ended_answers_whom_it_waited_for() -> None:
