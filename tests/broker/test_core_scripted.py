@@ -366,6 +366,16 @@ def test_who_comes_to_the_wrong_endpoint_is_told_so(side: Side, said: m.Message,
     assert error.message.startswith(told)
 
 
+def test_who_waited_for_a_pool_without_workers_is_not_told_to_wait_longer() -> None:
+    bench = Bench()
+    client = bench.client()
+    bench.say(client, echo(1), b"")
+    bench.advance(100.0)
+    code, info = details(bench.take(client)[0])
+    assert (code, info["where"]) == ("deadline_exceeded", "queued")
+    assert info["suggestion"].startswith("see `maitred status`")
+
+
 def test_draining_that_is_ended_answers_whom_it_waited_for() -> None:
     bench = Bench(drain_timeout_s=5.0)
     client, worker = bench.client(), bench.worker()
