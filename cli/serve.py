@@ -104,7 +104,8 @@ def pool(
     key_file = key_for(endpoint, key or options.key)
     calls = clients or discover_endpoint(options.endpoint)
     told = settings.of_agent(config, name, endpoint, calls, parent=os.getpid(), key_file=key_file)
-    print(f"maitred pool {name}: starts {told.size} workers, which register at {endpoint}", flush=True)
+    who = "1 worker, which registers" if told.size == 1 else f"{told.size} workers, which register"
+    print(f"maitred pool {name}: starts {who} at {endpoint}", flush=True)
     raise typer.Exit(run_agent(told))
 
 
