@@ -59,7 +59,9 @@ class Endings:
         pool.failed += 1
         spent = request.timeout
         verb = "was still queued" if where == "queued" else "was still running"
-        longer = [p for p in self._state.pools.values() if p.settings.timeout_s > max(spent, pool.settings.timeout_s)]
+        least_s = max(spent, pool.settings.timeout_s)
+        others = [one for one in self._state.pools.values() if request.command in one.commands]
+        longer = [one for one in others if one.settings.timeout_s > least_s]
         hint = f"pass a longer timeout=, or use pool {longer[0].name!r}" if longer else "pass a longer timeout="
         if where == "queued" and not pool.workers:
             starting = sum(not one.spare for one in pool.starting.values())

@@ -376,6 +376,19 @@ def test_who_waited_for_a_pool_without_workers_is_not_told_to_wait_longer() -> N
     assert info["suggestion"].startswith("see `maitred status`")
 
 
+@pytest.mark.parametrize(("its_command", "told"), [("echo", "or use pool 'long'"), ("other", "pass a longer timeout=")])
+def test_only_a_pool_that_has_the_command_is_recommended(its_command: str, told: str) -> None:
+    bench = Bench(pools=[PoolSettings(POOL, 1.0), PoolSettings("long", 60.0)], heartbeat_liveness=100)
+    client = bench.client()
+    bench.worker()
+    bench.worker(200, 1, m.CommandInfo(its_command), pool="long")
+    bench.say(client, echo(1), b"")
+    bench.advance(1.5)
+    code, info = details(bench.take(client)[0])
+    assert code == "deadline_exceeded"
+    assert info["suggestion"].endswith(told)
+
+
 def test_draining_that_is_ended_answers_whom_it_waited_for() -> None:
     bench = Bench(drain_timeout_s=5.0)
     client, worker = bench.client(), bench.worker()
