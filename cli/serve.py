@@ -59,7 +59,7 @@ def broker(context: typer.Context, insecure: Insecure = False) -> None:
 
     def tell(bound: Bound) -> None:
         http = f", http://{bound.http}" if bound.http else ""
-        clients, workers = " ".join(bound.clients), " ".join(bound.workers)
+        clients, workers = (" ".join(reversed(listed)) for listed in (bound.clients, bound.workers))
         print(f"maitred broker listens: clients {clients}, workers {workers}{http}", flush=True)
 
     try:
