@@ -178,7 +178,14 @@ class Serving:
         self._end_at_once()
 
     def _end_at_once(self) -> None:
-        self._forced = True
+        if not self._forced:
+            self._forced = True
+            self._nursery.start_soon(self._say_so_and_end)
+
+    async def _say_so_and_end(self) -> None:
+        """Who waits for an answer would take silence for a restart, and wait for that. Slow readers are not waited for."""
+        self._shell.end_drain()
+        await trio.sleep(LAST_WORDS_S)
         self._nursery.cancel_scope.cancel()
 
     # --- beside the routing ---

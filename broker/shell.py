@@ -134,6 +134,12 @@ class Shell:
         self.draining = True
         self.perform(self.core.drain(self._now()))
 
+    def end_drain(self) -> None:
+        """Wait for nothing more: who was to be answered is told that there will be no result."""
+        if not self.draining:
+            self.drain()
+        self.perform(self.core.end_drain(self._now()))
+
     def held_bytes(self) -> int:
         """What waits here for workers and for slow readers, all of it bounded: arguments and answers."""
         return self.core.state.size + self._outbox.bytes

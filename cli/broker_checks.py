@@ -66,7 +66,8 @@ def answers(config: Config | None, endpoint: str | None, key: Path | None = None
         missing = isinstance(error, Unavailable)
         todo = "start it, or see what it logs; between hosts, see firewalls" if missing else "see what it logs"
         return [Finding("broker", BROKEN, f"{where}: {error}", todo)]
-    return [Finding("broker", FINE, f"{broker['software']} answers at {where}; {len(pools)} pools"), *_pools(pools)]
+    count = "1 pool" if len(pools) == 1 else f"{len(pools)} pools"
+    return [Finding("broker", FINE, f"{broker['software']} answers at {where}; {count}"), *_pools(pools)]
 
 
 def _pools(rows: list[dict[str, Any]]) -> Iterator[Finding]:

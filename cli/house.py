@@ -30,6 +30,8 @@ from maitred.worker.agent_settings import AgentSettings
 
 __all__ = ["House", "run_agent", "run_house"]
 
+STOPPING = "stopping: what runs is finished first; once more ends it at once"
+
 KILL_AFTER_S = 5.0
 """Beyond the drain time a process may take so long to end before it is killed."""
 
@@ -123,7 +125,7 @@ class House:
                     for process in _alive([self._broker, *self._agents]):
                         process.force()
                 else:
-                    say("stopping: what runs is finished first; once more ends it at once")
+                    say(STOPPING)
                     self._stopping.set()
 
     def _reload_broker(self) -> None:
@@ -158,8 +160,13 @@ def run_house(config: Config, log_level: str, log_format: str, *, reload: bool =
 def run_agent(told: AgentSettings) -> int:
     """Run one agent until a signal; returns the exit code."""
     process = start_agent(told)
+    stopping = False
 
     def end(_number: int, _frame: FrameType | None) -> None:
+        nonlocal stopping
+        if not stopping:
+            say(STOPPING)
+        stopping = True
         process.terminate()
 
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -101,8 +101,12 @@ def fail(text: str, code: Exit) -> NoReturn:
 def report(error: MaitredError) -> NoReturn:
     """Put an error of the client library into words and end with the exit code for it."""
     text = error.message
-    if isinstance(error, RemoteError) and error.details.get("traceback"):
-        text = f"{text}\n{str(error.details['traceback']).rstrip()}"
+    traceback = str(error.details.get("traceback") or "").rstrip()
+    if isinstance(error, RemoteError) and traceback not in (
+        "",
+        text,
+    ):  # the same where no line of the application raised it
+        text = f"{text}\n{traceback}"
     hints = _hints(error.details)
     no_broker = isinstance(error, Unavailable) and error.details.get("reason") == "no_broker"
     fail("\n  ".join([f"{type(error).__name__}: {text}", *hints]), Exit.NO_BROKER if no_broker else Exit.FAILED)
@@ -111,10 +115,12 @@ def report(error: MaitredError) -> NoReturn:
 def _hints(details: Mapping[str, Any]) -> Iterable[str]:
     if details.get("suggestion"):
         yield f"suggestion: {details['suggestion']}"
+    if details.get("retry_after") is not None:
+        yield f"retry after: {_cell('retry_after', float(details['retry_after']))}"
     certificate = cast("dict[str, Any]", details.get("certificate") or {})
     for key in ("cause", "signal", "exit_code", "pid", "age", "served"):
         if certificate.get(key) is not None:
-            yield f"{key}: {certificate[key]}"
+            yield f"{key}: {_cell(key, certificate[key])}"
     if certificate.get("stderr"):
         yield "its last words:"
         yield from (f"  {line}" for line in str(certificate["stderr"]).splitlines()[-10:])

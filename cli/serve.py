@@ -58,8 +58,9 @@ def broker(context: typer.Context, insecure: Insecure = False) -> None:
     told = settings.of_broker(config, options.log_level, options.log_format, parent=None)
 
     def tell(bound: Bound) -> None:
-        http = [f"http://{bound.http}"] if bound.http else []
-        print("maitred broker listens:", *bound.clients, *http, flush=True)
+        http = f", http://{bound.http}" if bound.http else ""
+        clients, workers = (" ".join(reversed(listed)) for listed in (bound.clients, bound.workers))
+        print(f"maitred broker listens: clients {clients}, workers {workers}{http}", flush=True)
 
     try:
         code = run_broker(told, tell)
@@ -103,7 +104,8 @@ def pool(
     key_file = key_for(endpoint, key or options.key)
     calls = clients or discover_endpoint(options.endpoint)
     told = settings.of_agent(config, name, endpoint, calls, parent=os.getpid(), key_file=key_file)
-    print(f"maitred pool {name}: starts {told.size} workers, which register at {endpoint}", flush=True)
+    who = "1 worker, which registers" if told.size == 1 else f"{told.size} workers, which register"
+    print(f"maitred pool {name}: starts {who} at {endpoint}", flush=True)
     raise typer.Exit(run_agent(told))
 
 

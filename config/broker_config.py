@@ -144,7 +144,7 @@ class BrokerConfig(Struct, frozen=True):
             "run_dir",
             AbsolutePath(),
             None,
-            "AbsolutePath of the lock, the ipc:// sockets and the connection file; without it $MAITRED_RUN_DIR, else "
+            "Where the lock, the ipc:// sockets and the connection file are; without it $MAITRED_RUN_DIR, else "
             "$XDG_RUNTIME_DIR/maitred, else /tmp/maitred-UID, which is where clients look.",
         ),
     ]

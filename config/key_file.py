@@ -62,6 +62,11 @@ def read_key(path: str | os.PathLike[str], *, needs_server: bool = True) -> KeyF
     except (tomllib.TOMLDecodeError, msgspec.ValidationError):
         # not from the error: its text may have a piece of the secret
         raise KeyFileError(f"{path} is no key file: make one with `maitred keys new NAME --role …`") from None
+    if needs_server and not found.server:
+        raise KeyFileError(
+            f"{path} names no broker (server), so it is a broker's own key: `maitred keys new NAME --role …` makes one for "
+            "who connects"
+        )
     for name in ("public", "secret", *(["server"] if needs_server else [])):
         if not is_key(getattr(found, name)):
             raise KeyFileError(f"{path}: {name} is no key of {KEY_CHARS} characters; make one with `maitred keys new`")

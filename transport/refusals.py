@@ -118,7 +118,8 @@ class Refusals:
         if self._key is not None:
             text = (
                 f"the broker at {self._endpoint} refused this key ({beginning(self._key.public)}): it is not in its "
-                "authorisation file, or may do nothing at this endpoint; ask whoever runs it, who has to reload then"
+                "authorisation file, or may do nothing at this endpoint (clients have one, workers and agents another); "
+                "ask whoever runs it, who has to reload then"
             )
         elif self._endpoint.startswith("ipc://"):
             text = f"the broker at {self._endpoint} lets in only the user that runs it"

@@ -50,6 +50,9 @@ __all__ = ["Agent", "main"]
 RETRY_S = 0.02
 """Until the next try to send, while the broker is away."""
 
+PATIENCE_S = 5.0
+"""At the start, after so long without a broker it is said that none answers: its address may be wrong."""
+
 THREAD_CAPS = (
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
     "NUMEXPR_NUM_THREADS",
@@ -113,6 +116,7 @@ class Agent:
                 nursery.start_soon(self._watch_parent)
                 nursery.start_soon(self._talk)
                 nursery.start_soon(self._watch_refusals)
+                nursery.start_soon(self._say_where_nobody_answers)
                 await self._keeping.run()
                 self._connection.bye()
                 self._flush()
@@ -161,6 +165,11 @@ class Agent:
                 self._turned_away.note(refusals.trouble)
             with trio.CancelScope(deadline=refusals.next_deadline()):
                 await trio.lowlevel.wait_readable(refusals.fileno())
+
+    async def _say_where_nobody_answers(self) -> None:
+        await trio.sleep(PATIENCE_S)
+        if not self._connection.known:
+            self._turned_away.note_silence(self._refusals.no_answer(PATIENCE_S).message)
 
     async def _talk(self) -> None:
         while True:

@@ -46,6 +46,11 @@ class TurnedAway:
             self._pause_s = FIRST_PAUSE_S
         self._said = text
 
+    def note_silence(self, text: str) -> None:
+        """Say that nobody has answered so far, unless more than that was said."""
+        if not self._said:
+            self._say(f"{text}; it goes on trying")
+
     def pause_s(self) -> float:
         """How long to wait until the next try."""
         pause_s, self._pause_s = self._pause_s, min(LONGEST_PAUSE_S, 2 * self._pause_s)

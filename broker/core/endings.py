@@ -59,11 +59,15 @@ class Endings:
         pool.failed += 1
         spent = request.timeout
         verb = "was still queued" if where == "queued" else "was still running"
+        least_s = max(spent, pool.settings.timeout_s)
+        others = [one for one in self._state.pools.values() if request.command in one.commands]
+        longer = [one for one in others if one.settings.timeout_s > least_s]
+        hint = f"pass a longer timeout=, or use pool {longer[0].name!r}" if longer else "pass a longer timeout="
         if where == "queued" and not pool.workers:
             starting = sum(not one.spare for one in pool.starting.values())
             verb += f" (no worker is up, {starting} are starting)"
-        longer = [p for p in self._state.pools.values() if p.settings.timeout_s > max(spent, pool.settings.timeout_s)]
-        hint = f"pass a longer timeout=, or use pool {longer[0].name!r}" if longer else "pass a longer timeout="
+            if not starting:  # to wait longer will not help
+                hint = "see `maitred status`: it says what keeps the pool from serving"
         text = f"{request.command!r} {verb} in pool {pool.name!r} when its {spent:.3g} s had passed"
         details = {"pool": pool.name, "where": where, "timeout": spent, "suggestion": hint}
         self._state.fail(request, Code.DEADLINE_EXCEEDED, text, details)

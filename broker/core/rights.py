@@ -50,4 +50,5 @@ def denied_call(principal: Principal, pool: str, command: str | None) -> tuple[s
 
 def denied(principal: Principal, right: str, what: str) -> tuple[str, dict[str, Any]]:
     """The refusal of anything else: "… may not WHAT", for want of a right."""
-    return f"{principal.title} may not {what}", {"missing": right, "principal": principal.name}
+    how = "" if principal.keyed else "; without a key that takes the secret of the broker's connection file"
+    return f"{principal.title} may not {what}{how}", {"missing": right, "principal": principal.name}

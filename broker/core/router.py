@@ -1,6 +1,7 @@
 """The broker as a state machine: messages and the time in, effects out.
 
-    receive(peer, frames, now) · tick(now) · next_deadline() · undeliverable(peer, message, now) · drain(now)
+    receive(peer, frames, now) · tick(now) · next_deadline() · undeliverable(peer, message, now)
+    drain(now) · end_drain(now)
 
 No socket, no clock, no randomness, no log. The time is any number of seconds that never runs backwards. Whatever comes
 in over the wire ends in effects; an exception that leaves this class is a bug.
@@ -52,7 +53,7 @@ LATE_INTERVALS = 2.0
 
 
 class BrokerCore:
-    """Routes. See the module's docstring for the five verbs."""
+    """Routes. See the module's docstring for its verbs."""
 
     def __init__(self, settings: CoreSettings, now: float) -> None:
         self.state = State(settings, now)
@@ -117,8 +118,9 @@ class BrokerCore:
             if self._majordomo.takes(peer, message_frames):  # not sooner: what is ours pays nothing for it
                 self._majordomo.receive(peer, message_frames, now, user)
             else:
-                self.state.note("protocol.error", side=peer.side.name.lower(), reason=error.message)
-                self.state.refuse(peer, -1, Code.PROTOCOL_ERROR, error.message[:1024])
+                reason = _at_the_wrong_side(peer.side, message_frames) or error.message
+                self.state.note("protocol.error", side=peer.side.name.lower(), reason=reason)
+                self.state.refuse(peer, -1, Code.PROTOCOL_ERROR, reason[:1024])
         return self._effects(now)
 
     def tick(self, now: float) -> list[Effect]:
@@ -258,6 +260,11 @@ class BrokerCore:
                 if place >= max(fits, 0):
                     self._endings.fail_unavailable(request, "draining", "the broker is shutting down", now)
         return self._effects(now)
+
+    def end_drain(self, now: float) -> list[Effect]:
+        """A drain's time is over: whatever it still waits for is answered `unavailable`."""
+        self._drain_by = now
+        return self.tick(now)
 
     def table(self, what: str, now: float) -> Any:
         """What QUERY would be told: rows of "pools" or "workers", or the map "broker"."""
@@ -413,3 +420,17 @@ class BrokerCore:
         """Recompute everything that is derived. Called by tests after each step; raises AssertionError."""
         check(self.state)
         self._majordomo.check()
+
+
+def _at_the_wrong_side(side: Side, message_frames: Sequence[Any]) -> str:
+    """What to tell who says there what belongs to the other endpoint; "": it belongs nowhere."""
+    other = frames.from_worker if side is Side.CLIENTS else frames.from_client
+    try:
+        other.decode(message_frames)
+    except ProtocolError:
+        return ""
+    if side is Side.CLIENTS:
+        return (
+            "this is the clients' endpoint: workers and agents connect to `workers` of [broker], port 5751 by default"
+        )
+    return "this is the workers' endpoint: clients connect to `clients` of [broker], port 5750 by default"

@@ -8,6 +8,7 @@ from msgspec import structs
 
 from maitred.broker.core.effects import Peer, Side
 from maitred.broker.core.settings import PoolSettings
+from maitred.protocol import frames
 from maitred.protocol import messages as m
 
 CLIENT = id128(7)
@@ -346,6 +347,59 @@ def test_draining_ends_at_its_time() -> None:
     bench.perform(bench.core.drain(bench.now))
     bench.advance(5.5)
     assert details(bench.take(client)[0])[0] == "unavailable"
+    assert bench.drained == 1
+
+
+@pytest.mark.parametrize(
+    ("side", "said", "told"),
+    [
+        (Side.WORKERS, m.Hello(CLIENT), "this is the workers' endpoint: clients connect to"),
+        (Side.CLIENTS, m.Agent(CLIENT, POOL), "this is the clients' endpoint: workers and agents connect to"),
+    ],
+)
+def test_who_comes_to_the_wrong_endpoint_is_told_so(side: Side, said: m.Message, told: str) -> None:
+    bench = Bench()
+    peer = bench.peer(side)
+    bench.raw(peer, frames.encode(said))
+    ((error, _),) = bench.take(peer)
+    assert error.code == "protocol_error"
+    assert error.message.startswith(told)
+
+
+def test_who_waited_for_a_pool_without_workers_is_not_told_to_wait_longer() -> None:
+    bench = Bench()
+    client = bench.client()
+    bench.say(client, echo(1), b"")
+    bench.advance(100.0)
+    code, info = details(bench.take(client)[0])
+    assert (code, info["where"]) == ("deadline_exceeded", "queued")
+    assert info["suggestion"].startswith("see `maitred status`")
+
+
+@pytest.mark.parametrize(("its_command", "told"), [("echo", "or use pool 'long'"), ("other", "pass a longer timeout=")])
+def test_only_a_pool_that_has_the_command_is_recommended(its_command: str, told: str) -> None:
+    bench = Bench(pools=[PoolSettings(POOL, 1.0), PoolSettings("long", 60.0)], heartbeat_liveness=100)
+    client = bench.client()
+    bench.worker()
+    bench.worker(200, 1, m.CommandInfo(its_command), pool="long")
+    bench.say(client, echo(1), b"")
+    bench.advance(1.5)
+    code, info = details(bench.take(client)[0])
+    assert code == "deadline_exceeded"
+    assert info["suggestion"].endswith(told)
+
+
+def test_draining_that_is_ended_answers_whom_it_waited_for() -> None:
+    bench = Bench(drain_timeout_s=5.0)
+    client, worker = bench.client(), bench.worker()
+    bench.say(client, echo(1), b"")
+    bench.take(worker)
+    bench.perform(bench.core.drain(bench.now))
+    assert not bench.drained
+    for _ in range(2):
+        bench.perform(bench.core.end_drain(bench.now))
+    answers = [details(answer) for answer in bench.take(client)]
+    assert [(code, info["reason"]) for code, info in answers] == [("unavailable", "draining")]
     assert bench.drained == 1
 
 

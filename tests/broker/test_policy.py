@@ -7,7 +7,7 @@ from keyed_peers import ANYBODY, SECRET, USER, key_of, keyed, policy
 
 from maitred.broker.core.effects import Side
 from maitred.broker.core.policy import INSECURE, LOCAL, OPEN, TRUSTED, Policy, Principal, in_short
-from maitred.broker.core.rights import MAX_DECISIONS, MAX_NAMED, Calls, denied_call
+from maitred.broker.core.rights import MAX_DECISIONS, MAX_NAMED, Calls, denied, denied_call
 
 ALICE = keyed("alice", call=(("general", "*"), ("neural", "infer_*")))
 FILE = policy(ALICE, keyed("work", serve=("g*",)), keyed("root", operate=True), keyed("eye", read=True), keyed("none"))
@@ -100,6 +100,11 @@ def test_a_refusal_says_what_may_be_called_instead() -> None:
     assert len(details["allowed"]) == MAX_NAMED
     assert text.endswith("…")
     assert denied_call(TRUSTED, "x", None)[0].startswith("'owner' may not")
+
+
+def test_who_has_no_key_is_told_what_would_let_him() -> None:
+    assert denied(TRUSTED, "serve", "serve pool 'x'")[0].endswith("takes the secret of the broker's connection file")
+    assert denied(ALICE, "serve", "serve pool 'x'")[0].endswith("may not serve pool 'x'")
     assert denied_call(keyed("n"), "x", None)[0].endswith("it may call: nothing")
 
 

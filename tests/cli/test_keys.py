@@ -65,6 +65,12 @@ def test_a_first_key_comes_with_the_brokers_and_all_that_is_to_be_done(shell: Sh
     assert read_key(directory / "bob.key").server == broker.public
 
 
+def test_the_brokers_own_key_is_told_apart_from_one_to_connect_with(shell: Shell, directory: Path) -> None:
+    fine(shell.maitred("keys", "new", "broker"))
+    with pytest.raises(KeyFileError, match=r"broker's own key: `maitred keys new NAME --role …` makes one"):
+        read_key(directory / "broker.key")
+
+
 def test_everything_that_is_wrong_is_said_at_once_and_nothing_is_written(shell: Shell, directory: Path) -> None:
     for words, accepted in (
         (["alice"], ["--role is missing"]),

@@ -262,7 +262,7 @@ def test_a_reload_lets_in_who_is_new_and_not_who_is_gone(shell: Shell, keys: Key
     alice, bob = new_key(keys.broker.public), new_key(keys.broker.public)
     keys.authorise("alice", alice)
     house = shell.start(*ANY_PORT, "--set", f"broker.key={keys.file}", "broker")
-    endpoint = ready(house).split()[-2]
+    endpoint = ready(house).split("clients ")[1].split()[0]
     assert (outcome(endpoint, alice), outcome(endpoint, bob)) == (IN, 400)
     keys.authorise("bob", bob)
     assert outcome(endpoint, bob) == 400

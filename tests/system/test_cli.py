@@ -154,7 +154,7 @@ def test_maitred_broker_is_the_broker_alone(shell: Shell) -> None:
 def test_the_last_answers_of_a_broker_that_ends_arrive(shell: Shell) -> None:
     (shell.directory / "maitred.toml").write_text("[pools.nobody]\n")
     broker = shell.start(*ANY_PORT, "broker")
-    endpoint = ready(broker).split()[3]
+    endpoint = ready(broker).split("clients ")[1].split()[0]
     with contextlib.ExitStack() as stack:
         clients = [stack.enter_context(Client(endpoint)) for _ in range(40)]
         futures = [client.submit("nobody", "wait", timeout=30) for client in clients]
@@ -290,8 +290,30 @@ def test_a_second_signal_ends_it_at_once(shell: Shell) -> None:
     assert ended(house)[0] == 1
     assert time.monotonic() - began < 5
     assert not left(family, 5.0), "somebody is left"
-    call.kill()
-    call.communicate()
+    code, errors = ended(call)
+    assert code == 1
+    assert "broker" in errors or "worker" in errors
+    assert time.monotonic() - began < 7, "its caller was left to wait"
+
+
+def test_a_broker_alone_that_is_told_twice_tells_its_callers(shell: Shell) -> None:
+    (shell.directory / "maitred.toml").write_text(ONE_POOL)
+    broker = shell.start(*ANY_PORT, "broker")
+    assert ", workers tcp://" in ready(broker)
+    pool = shell.start("pool", "app")
+    wait_for(lambda: any(row["state"] == "idle" for row in shell.json("workers", "--json")))
+    call = shell.start("call", "app", "busy", '{"seconds": 25}')
+    wait_for(lambda: any(row["state"] == "busy" for row in shell.json("workers", "--json")))
+    broker.send_signal(signal.SIGTERM)
+    wait_for(lambda: shell.json("status", "--json")["broker"]["draining"])
+    broker.send_signal(signal.SIGTERM)
+    began = time.monotonic()
+    code, errors = ended(call)
+    assert (code, errors.strip()) == (1, "maitred: Unavailable: the broker shut down before it was done")
+    assert ended(broker)[0] == 1
+    assert time.monotonic() - began < 5
+    pool.send_signal(signal.SIGTERM)
+    ended(pool)
 
 
 def test_broker_and_pool_apart(shell: Shell) -> None:
@@ -302,7 +324,9 @@ def test_broker_and_pool_apart(shell: Shell) -> None:
     wait_for(lambda: any(row["state"] == "idle" for row in shell.json("workers", "--json")))
     assert shell.json("call", "app", "echo", '{"message": "apart"}') == {"message": "apart"}
     pool.send_signal(signal.SIGTERM)
-    assert ended(pool)[0] == 0
+    code, said = ended(pool)
+    assert code == 0
+    assert said.count("stopping: what runs is finished first") == 1
     broker.send_signal(signal.SIGTERM)
     assert ended(broker)[0] == 0
 

@@ -91,6 +91,21 @@ def test_an_agent_and_its_workers_come_in_after_a_reload_go_with_their_key_and_c
     assert any(REFUSED.format(who="worker") in line for line in lines), lines
 
 
+def test_an_agent_that_finds_no_broker_says_so_once_and_comes_in_when_there_is_one(shell: Shell) -> None:
+    broker = start_broker(shell)
+    stopped = shell.started.pop()
+    stopped.terminate()
+    ended(stopped)
+    agent = shell.start("pool", "app", "--connect", broker.workers[0])
+    assert agent.stderr is not None
+    assert agent.stderr.readline() == f"[app] no broker answered at {broker.workers[0]} within 5 s; it goes on trying\n"
+    wait_for_workers(start_broker(shell), 1)
+    agent.terminate()
+    code, errors = ended(agent)
+    assert code == 0
+    assert "no broker answered" not in errors
+
+
 def test_a_worker_alone_that_may_not_serve_yet_waits_and_says_so_once(shell: Shell) -> None:
     keys(shell, "new", "lone", "--role", "worker", "--serve", "other")
     broker = start_broker(shell)

@@ -25,6 +25,17 @@ def test_what_was_said_is_not_said_again_until_it_was_let_in() -> None:
     ]  # fmt: skip
 
 
+def test_silence_is_said_where_nothing_else_was() -> None:
+    said: list[str] = []
+    it = TurnedAway("this agent", said.append)
+    it.note_silence("no broker answered")
+    it.note(Unauthenticated("no such key"))
+    it.note_silence("no broker answered")
+    assert said == [
+        "no broker answered; it goes on trying", "the broker refused this agent: no such key; it goes on trying",
+    ]  # fmt: skip
+
+
 def test_it_waits_longer_each_time_up_to_a_limit_and_begins_anew_once_it_was_let_in() -> None:
     it = TurnedAway("this worker", lambda _: None)
     pauses = [it.pause_s() for _ in range(10)]
