@@ -101,7 +101,11 @@ class BrokerCore:
         itself. Where it is said with others, it has to be the same.
         """
         if self.state.majordomo and peer in self.state.majordomo:
-            self._majordomo.receive(peer, message_frames, now, user)
+            party = self.state.parties.get(peer)
+            if user and party is not None and party.user != user:
+                self._refuse_impostor(peer, user)
+            else:
+                self._majordomo.receive(peer, message_frames, now, user)
             return self._effects(now)
         try:
             if peer.side is Side.CLIENTS:
