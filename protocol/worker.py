@@ -102,12 +102,13 @@ class RequestsConnection:
 class ControlConnection:
     """The connection that heartbeats leave by, and cancels and grants come in by."""
 
-    def __init__(self, worker: bytes, token: bytes) -> None:
+    def __init__(self, worker: bytes, token: bytes, show: Show = show_nothing) -> None:
         self._attach = messages.Attach(worker, token)
+        self._show = show
 
-    def attach(self) -> frames.Frames:
-        """Bind this connection to the registered worker."""
-        return frames.encode(self._attach)
+    def attach(self) -> frames.Frames | None:
+        """Bind this connection to the registered worker; None: not now, as the token is nobody else's either."""
+        return None if self._show() is None else frames.encode(self._attach)
 
     def beat(self, rss: int, cpu: float, lag: float, at: tuple[Key, float] | None = None) -> frames.Frames:
         """A heartbeat: bytes, seconds, seconds; and what has run for longest, with the seconds that it has."""

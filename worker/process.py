@@ -136,10 +136,11 @@ def _serve(
     lifeline = options.lifeline.take() if options.lifeline is not None else None
     gate = options.gate.take() if options.gate is not None else None
     readiness = Readiness(requests, WarmUp(calls, requests.context_of), gate)
+    show = Showing(options.endpoint, options.secret) if key is None else show_nothing
     control = Control(
         context,
         options.endpoint,
-        ControlConnection(options.worker, token),
+        ControlConnection(options.worker, token, show),
         requests.running,
         Stopping(requests.window),
         lifeline,
@@ -152,7 +153,6 @@ def _serve(
             platform.node()[:255], os.getpid(), f"maitred {metadata.version('maitred')}",
             prefetch=requests.prefetch, clock=clock.name(), bundles=True,
         )  # fmt: skip
-        show = Showing(options.endpoint, options.secret) if key is None else show_nothing
         connection = RequestsConnection(register, requests.running.held, show)
         door = Door(context, options, key, connection)
         return _load_and_run(options, door, readiness, requests, control)

@@ -13,7 +13,7 @@ from maitred.config.rundir import Connection, RunDir, claim
 from maitred.protocol import frames
 from maitred.protocol import messages as m
 from maitred.protocol.agent import AgentConnection
-from maitred.protocol.worker import Held, RequestsConnection
+from maitred.protocol.worker import ControlConnection, Held, RequestsConnection
 
 TCP = "tcp://127.0.0.1:5751"
 SECRET = "5ec4e7" * 10
@@ -85,15 +85,19 @@ def test_a_client_that_is_called_a_stranger_by_who_has_taken_the_port_tells_him_
 
 
 def test_a_worker_and_an_agent_neither(run: Path) -> None:
-    worker = RequestsConnection(m.Register(bytes(16), bytes(16), "p", 1, []), Held(), Showing(TCP))
+    show = Showing(TCP)
+    worker = RequestsConnection(m.Register(bytes(16), bytes(16), "p", 1, []), Held(), show)
+    control = ControlConnection(bytes(16), bytes(16), show)
     agent = AgentConnection(m.Agent(bytes(16), "p"), Showing(TCP))
     with claim(run) as directory:
         publish(directory)
         assert _secret(worker.register()) == SECRET
+        assert control.attach() is not None
         agent.start(0.0)
         assert _secret(agent.outgoing.pop()) == SECRET
         agent.receive(WELCOME, 0.0)
     assert worker.register() is None
+    assert control.attach() is None
     agent.receive(STRANGER, 1.0)
     agent.tick(2.0, [])
     agent.tick(3.0, [])
