@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from maitred.client.origin import Origin
 from maitred.config.credentials import Showing
+from maitred.config.key_file import KeyFileError, read_secret
 from maitred.config.rundir import Connection, RunDir, claim
 from maitred.protocol import frames
 from maitred.protocol import messages as m
@@ -109,3 +111,11 @@ def _secret(said: frames.Frames | None) -> str:
     message, _ = frames.from_worker.decode(said)
     assert isinstance(message, m.Register | m.Agent)
     return message.secret
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_what_is_no_file_is_refused_and_not_waited_for(make: Callable[..., None], tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    make(path, 0o700)
+    with pytest.raises(KeyFileError, match="is no file"):
+        read_secret(path)
