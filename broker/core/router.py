@@ -103,7 +103,7 @@ class BrokerCore:
         if self.state.majordomo and peer in self.state.majordomo:
             party = self.state.parties.get(peer)
             if user and party is not None and party.user != user:
-                self._refuse_impostor(peer, user)
+                self.state.note("auth.refused", side=peer.side.name.lower(), user=in_short(user))
             else:
                 self._majordomo.receive(peer, message_frames, now, user)
             return self._effects(now)
