@@ -72,10 +72,19 @@ def make_logger(level: str, style: str) -> Logger:
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=style == "json"),
+            *([] if style == "json" else [_in_print]),
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
     )
+
+
+def _in_print(_logger: Any, _method: str, fields: Any) -> Any:
+    """Peers write into some fields: what a terminal would obey is shown, and not sent to it. Lines are structlog's care."""
+    for name, value in fields.items():
+        if isinstance(value, str) and not value.isprintable():
+            fields[name] = "".join(it if it.isprintable() or it in "\n\r\t" else repr(it)[1:-1] for it in value)
+    return fields
 
 
 class _Stderr:

@@ -7,6 +7,7 @@
 Where there is a token, all but /healthz ask for it: `Authorization: Bearer …`, or 401.
 
 A single pool that is ill must not take the others from whoever goes by `/readyz`; who depends on one asks for that one.
+There are few connections at a time: descriptors are for those whom the broker is for.
 """
 
 from __future__ import annotations
@@ -15,10 +16,15 @@ import hmac
 import os
 import socket
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, cast
 
-import hypercorn.trio
+import trio
+from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ConnectionState
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -35,6 +41,8 @@ GRACE_S = 0.1
 MAX_TARGET_BYTES = 4096
 """Of a request's first line and headers: probes and scrapers send a tenth of it."""
 
+MAX_CONNECTIONS = 64
+"""Open at a time; one more ends the oldest, so that a probe is answered whoever keeps others open. A scraper has one."""
 
 UNGUARDED = frozenset({"/healthz"})
 """Says no more than that something listens here, to those who watch it and should know no secret."""
@@ -87,7 +95,6 @@ async def serve(
 
     routes = [Route("/healthz", healthz), Route("/readyz", readyz), Route("/readyz/{pool}", readyz_of)]
     config = Config()
-    config.bind = [f"fd://{listener.detach()}"]  # it closes it
     config.errorlog = None
     config.graceful_timeout = GRACE_S
     config.h11_max_incomplete_size = MAX_TARGET_BYTES
@@ -95,7 +102,37 @@ async def serve(
     app: ASGIApp = Starlette(routes=routes)
     if token:
         app = _Guarded(app, token)
-    await cast("Any", hypercorn.trio).serve(app, config, shutdown_trigger=ended)
+    context = WorkerContext(None)
+    handle = _Few(partial(TCPServer, ASGIWrapper(cast("Any", app)), config, context, ConnectionState({})))
+    listening = trio.SocketListener(trio.socket.from_stdlib_socket(listener))
+    # Not by hypercorn's own `serve`, which takes as many connections as come.
+    async with trio.open_nursery() as handlers:
+        async with trio.open_nursery() as accepting:
+            accepting.start_soon(partial(trio.serve_listeners, handle, [listening], handler_nursery=handlers))
+            await ended()
+            accepting.cancel_scope.cancel()
+        await context.terminated.set()
+        handlers.cancel_scope.deadline = trio.current_time() + GRACE_S
+
+
+class _Few:
+    """Serves connections, `MAX_CONNECTIONS` at a time."""
+
+    def __init__(self, serve_one: Callable[[Any], Awaitable[None]]) -> None:
+        self._serve_one = serve_one
+        self._open: dict[trio.CancelScope, None] = {}
+
+    async def __call__(self, stream: trio.SocketStream) -> None:
+        if len(self._open) >= MAX_CONNECTIONS:
+            oldest = next(iter(self._open))
+            del self._open[oldest]
+            oldest.cancel()
+        with trio.CancelScope() as scope:
+            self._open[scope] = None
+            try:
+                await self._serve_one(stream)
+            finally:
+                self._open.pop(scope, None)
 
 
 class _Guarded:

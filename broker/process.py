@@ -111,9 +111,7 @@ def _run(
             on_ready(bound)
 
         host = Host(settings.busy_poll_s)
-        return host.run(
-            Serving(host, settings, ports, keyring, secret, logger, claimed.directory).run, tell, listener, token
-        )
+        return host.run(Serving(host, settings, ports, keyring, secret, logger, claimed).run, tell, listener, token)
 
 
 def _read_keys(settings: BrokerSettings, logger: Logger) -> Keyring:

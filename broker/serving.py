@@ -12,7 +12,6 @@ import socket
 import time
 from collections.abc import Callable
 from importlib import metadata
-from pathlib import Path
 
 import msgspec
 import trio
@@ -28,6 +27,7 @@ from maitred.broker.settings import BrokerSettings
 from maitred.broker.shell import Shell
 from maitred.broker.trial import new_key, try_doors
 from maitred.broker.upkeep import make_room, make_watch
+from maitred.config.rundir import RunDir
 from maitred.transport import clock
 from maitred.transport.host import Host
 from maitred.transport.lifeline import Lifeline
@@ -54,7 +54,7 @@ class Serving:
         keyring: who it is, and whose keys may do what.
         secret: that of the run directory.
         logger: where its events go.
-        directory: where the last headers are kept if it crashes.
+        run_dir: where it is found while its sockets are open, and its last headers are kept if it crashes.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Serving:
         keyring: Keyring,
         secret: str,
         logger: Logger,
-        directory: Path,
+        run_dir: RunDir,
     ) -> None:
         self._host = host
         self._settings = settings
@@ -73,7 +73,7 @@ class Serving:
         self._keyring = keyring
         self._secret = secret
         self._logger = logger
-        self._directory = directory
+        self._run_dir = run_dir
         self._events = EventLog(logger)
         self._terminal = Terminal()
         self._forced = False
@@ -116,6 +116,7 @@ class Serving:
                         self._nursery.start_soon(self._serve_http, listener, token)
                     on_ready()
                     await self._shell.drained.wait()
+                    self._run_dir.withdraw()
                     await trio.sleep(LAST_WORDS_S)
                 self._nursery.cancel_scope.cancel()
         except BaseException:
@@ -180,6 +181,7 @@ class Serving:
     def _end_at_once(self) -> None:
         if not self._forced:
             self._forced = True
+            self._run_dir.withdraw()
             self._nursery.start_soon(self._say_so_and_end)
 
     async def _say_so_and_end(self) -> None:
@@ -201,7 +203,7 @@ class Serving:
 
     def _write_post_mortem(self) -> None:
         """Keep the last headers beside the lock: [seconds, side, route, header] each, oldest first."""
-        path = self._directory / f"crash-{os.getpid()}.msgpack"
+        path = self._run_dir.directory / f"crash-{os.getpid()}.msgpack"
         inputs = [[now, int(peer.side), peer.route, header] for now, peer, header in self._shell.inputs]
         path.write_bytes(msgspec.msgpack.encode(inputs))
         self._logger.error("broker.crashed", inputs=len(inputs), written_to=str(path))

@@ -61,14 +61,14 @@ class AsyncLink:
         self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, origin: Origin, connect_timeout: float
     ) -> None:
         self.endpoint = endpoint
-        shown = origin.credentials(endpoint)
-        self.exchange = Exchange(origin.connection(endpoint, shown.secret), origin.throttling)
+        key = origin.key(endpoint)
+        self.exchange = Exchange(origin.connection(endpoint, key), origin.throttling)
         self.connection = self.exchange.connection
         self.closed = False
         self.connect_timeout = connect_timeout
         try:
             self._dealer, self._refusals = open_anyio_dealer(
-                endpoint, lambda: context, CLOSE_LINGER_MS, self._end_turn, shown.key
+                endpoint, lambda: context, CLOSE_LINGER_MS, self._end_turn, key
             )
         except EndpointError as error:
             raise Unavailable(str(error), reason="no_broker", address=endpoint) from None

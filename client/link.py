@@ -60,8 +60,8 @@ class Link:
         at_once: int = RECEIVE_AT_ONCE,
     ) -> None:
         self.endpoint = endpoint
-        shown = origin.credentials(endpoint)
-        self.exchange = Exchange(origin.connection(endpoint, shown.secret), origin.throttling)
+        key = origin.key(endpoint)
+        self.exchange = Exchange(origin.connection(endpoint, key), origin.throttling)
         self.connection = self.exchange.connection
         self.thread = threading.get_ident()
         self.pid = origin.pid
@@ -70,7 +70,7 @@ class Link:
         self.intact = True
         self.woken = False
         try:
-            self._dealer, self._refusals = open_dealer(endpoint, lambda: context, [closing.fileno()], key=shown.key)
+            self._dealer, self._refusals = open_dealer(endpoint, lambda: context, [closing.fileno()], key=key)
         except EndpointError as error:
             raise Unavailable(str(error), reason="no_broker", address=endpoint) from None
         self._to_close = [None]

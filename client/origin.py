@@ -7,9 +7,11 @@ import os
 import platform
 
 from maitred.client.throttling import Throttling
-from maitred.config.credentials import Credentials, credentials
+from maitred.config.credentials import Showing, find_key
+from maitred.config.key_file import KeyFile
 from maitred.protocol import limits
 from maitred.protocol.client import ClientConnection
+from maitred.protocol.showing import show_nothing
 from maitred.transport import clock
 
 SOFTWARE = "maitred-python"
@@ -45,16 +47,16 @@ class Origin:
         self._id = os.urandom(16)
         self._clock = clock.name()
 
-    def credentials(self, endpoint: str) -> Credentials:
-        """What one more connection shows. The secret goes over TCP alone: `ipc://` needs none.
+    def key(self, endpoint: str) -> KeyFile | None:
+        """The key that one more connection shows.
 
         Raises:
             KeyFileError: the key cannot be used.
         """
-        shown = credentials(endpoint, self._key_file)
-        return Credentials() if endpoint.startswith("ipc://") else shown
+        return find_key(endpoint, self._key_file)
 
-    def connection(self, endpoint: str, secret: str = "") -> ClientConnection:
-        """The protocol's half for one more connection."""
+    def connection(self, endpoint: str, key: KeyFile | None) -> ClientConnection:
+        """The protocol's half for one more connection. The secret goes over TCP alone: `ipc://` needs none."""
+        show = show_nothing if key is not None or endpoint.startswith("ipc://") else Showing(endpoint)
         who = {"software": SOFTWARE, "host": platform.node(), "name": self._name, "clock": self._clock}
-        return ClientConnection(self._id, endpoint, pid=self.pid, bundles=True, secret=secret, **who)
+        return ClientConnection(self._id, endpoint, pid=self.pid, bundles=True, show=show, **who)

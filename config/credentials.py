@@ -15,37 +15,44 @@ from maitred.config.endpoints import Address, parse_endpoint
 from maitred.config.key_file import KeyFile, read_key
 from maitred.config.rundir import Connection, read_connection
 
-__all__ = ["KEY_VARIABLE", "Credentials", "credentials", "find_key", "secret_of"]
+__all__ = ["KEY_VARIABLE", "Showing", "find_key", "secret_of"]
 
 KEY_VARIABLE = "MAITRED_KEY"
 
 
-class Credentials(msgspec.Struct, frozen=True):
-    """What one connection shows: `key`, or where there is none the `secret`, or neither."""
+class Showing:
+    """The secret to show at one endpoint, looked up each time that a process introduces itself there (`protocol.showing`).
 
-    key: KeyFile | None = None
-    secret: str = ""
-
-    def __repr__(self) -> str:
-        return f"Credentials(key={self.key!r}, secret={'…' if self.secret else ''!r})"
-
-
-def credentials(endpoint: str, key_file: str | os.PathLike[str] | None = None) -> Credentials:
-    """What to show at an endpoint.
+    A broker that ends leaves its port to whoever takes it. So the secret goes over TCP only while the connection file has
+    the endpoint; who has shown it there waits until it does again. Where an `ipc://` socket lies nobody else can be.
 
     Args:
         endpoint: as it is connected to.
-        key_file: the key's; None takes $MAITRED_KEY. `ipc://` endpoints need none.
+        given: by who started this process; for `ipc://`, while no broker is found.
+    """
+
+    def __init__(self, endpoint: str, given: str = "") -> None:
+        self._endpoint = endpoint
+        self._local = endpoint.startswith("ipc://")
+        self._last = given if self._local else ""
+
+    def __call__(self) -> str | None:
+        """The secret, "" where none is known, None where none is to be shown just now."""
+        found = secret_of(self._endpoint)
+        self._last = found or self._last
+        return found or (self._last if self._local or not self._last else None)
+
+
+def find_key(endpoint: str, key_file: str | os.PathLike[str] | None = None) -> KeyFile | None:
+    """The key to show at an endpoint; None: there is none, or it is an `ipc://` one, which needs none.
+
+    Args:
+        endpoint: as it is connected to.
+        key_file: the key's; None takes $MAITRED_KEY.
 
     Raises:
         KeyFileError: the key is to be used, and cannot be.
     """
-    key = find_key(endpoint, key_file)
-    return Credentials(key, "" if key else secret_of(endpoint))
-
-
-def find_key(endpoint: str, key_file: str | os.PathLike[str] | None = None) -> KeyFile | None:
-    """The key for an endpoint; None: there is none, or it is an `ipc://` one. Arguments and errors as `credentials`."""
     path = key_file or os.environ.get(KEY_VARIABLE)
     return read_key(path) if path and endpoint.startswith("tcp://") else None
 

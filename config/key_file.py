@@ -89,14 +89,17 @@ def read_secret(path: str | os.PathLike[str]) -> str:
         KeyFileError: it cannot be read, or others can read it.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(
+            path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+        )  # a pipe without a writer is not waited for
     except OSError as error:
         raise KeyFileError(f"cannot read {path}: {error.strerror}") from None
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise KeyFileError(f"{path} is no file")
     with open(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
         mode = stat.S_IMODE(status.st_mode)
-        if not stat.S_ISREG(status.st_mode):
-            raise KeyFileError(f"{path} is no file")
         if mode & 0o077:
             raise KeyFileError(
                 f"others may read {path} (mode {mode:04o}): chmod 600 it, and make a new key if they have"

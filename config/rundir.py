@@ -127,8 +127,12 @@ class RunDir:
         return _secret(self.directory)
 
     def publish(self, connection: Connection) -> None:
-        """Let others find the broker, from now until the directory is released."""
+        """Let others find the broker, from now until it is withdrawn, or the directory released."""
         write_connection(self.directory, connection)
+
+    def withdraw(self) -> None:
+        """Let nobody find the broker any more: before its ports are closed, which others may take. Repeatable."""
+        _forget(self.directory)
 
 
 def run_dir() -> Path:

@@ -17,6 +17,7 @@ import msgspec
 
 from maitred.protocol import frames, messages
 from maitred.protocol.errors import MaitredError, from_wire
+from maitred.protocol.showing import Show, show_nothing
 
 __all__ = ["AgentConnection", "Order"]
 
@@ -31,12 +32,18 @@ Order = messages.Fence | messages.Resize | messages.Recycle | messages.Dismiss
 
 
 class AgentConnection:
-    """The state of one agent's connection. What is to be sent collects in `outgoing`; time is an argument, in seconds."""
+    """The state of one agent's connection. What is to be sent collects in `outgoing`; time is an argument, in seconds.
 
-    def __init__(self, agent: messages.Agent) -> None:
+    Args:
+        agent: what it says of itself.
+        show: the secret for each introduction, where there is no key.
+    """
+
+    def __init__(self, agent: messages.Agent, show: Show = show_nothing) -> None:
         self.outgoing: list[frames.Frames] = []
         self.welcome: messages.Welcome | None = None
         self._agent = agent
+        self._show = show
         self._known = False
         self._workers: dict[bytes, int] = {}
         self._retiring: dict[bytes, messages.Retire] = {}
@@ -48,12 +55,13 @@ class AgentConnection:
     def start(self, now: float) -> None:
         """Introduce this agent."""
         self._known = False
-        self._say(self._agent)
         self._speak_at = now + HELLO_INTERVAL_S
+        secret = self._show()
+        if secret is not None:
+            self._say(msgspec.structs.replace(self._agent, secret=secret))
 
-    def refused(self, now: float, pause_s: float, secret: str) -> None:
-        """The broker does not let this agent in, or not any more: introduce it again after a pause, with this secret."""
-        self._agent = msgspec.structs.replace(self._agent, secret=secret)
+    def refused(self, now: float, pause_s: float) -> None:
+        """The broker does not let this agent in, or not any more: introduce it again after a pause."""
         self._known = False
         self.outgoing.clear()
         self._speak_at = now + pause_s

@@ -27,6 +27,8 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias, TypeGuard, cast
 
+import msgspec
+
 from maitred.protocol import bundles, frames, messages
 from maitred.protocol.body import decode_body
 from maitred.protocol.client_events import (
@@ -52,6 +54,7 @@ from maitred.protocol.errors import (
     from_wire,
 )
 from maitred.protocol.joined import Joined
+from maitred.protocol.showing import Show, show_nothing
 
 __all__ = [
     "HELLO_INTERVAL_S",
@@ -100,7 +103,7 @@ class ClientConnection:
         name: what the application calls itself; the broker may be configured by it.
         clock: names the clock of the requests' `due`.
         bundles: whoever drives it opens those that come (`protocol.bundles`), so the broker may send some.
-        secret: shown in HELLO, where there is no key.
+        show: the secret for each HELLO, where there is no key.
     """
 
     def __init__(
@@ -114,11 +117,12 @@ class ClientConnection:
         name: str = "",
         clock: str = "",
         bundles: bool = False,
-        secret: str = "",
+        show: Show = show_nothing,
     ) -> None:
         self.outgoing: list[frames.Frames] = []
         self.welcome: messages.Welcome | None = None
-        self._hello = messages.Hello(client, software[:64], host[:255], pid, name, clock, bundles, secret)
+        self._hello = messages.Hello(client, software[:64], host[:255], pid, name, clock, bundles)
+        self._show = show
         self._address = address
         self._outstanding: dict[int, frames.Frames] = {}
         self._watches: dict[int, None] = {}  # those of them that are watches, or have joined a session
@@ -388,8 +392,11 @@ class ClientConnection:
 
     def _say_hello(self, now: float) -> None:
         self._speak_at = now + HELLO_INTERVAL_S
-        if not self.outgoing:  # else it is being waited for that anything leaves
-            self.outgoing.append(frames.encode(self._hello))
+        if self.outgoing:  # it is being waited for that anything leaves
+            return
+        secret = self._show()
+        if secret is not None:
+            self.outgoing.append(frames.encode(msgspec.structs.replace(self._hello, secret=secret)))
 
     def _say_heartbeat(self, now: float) -> None:
         assert self.welcome is not None

@@ -18,6 +18,7 @@ import msgspec
 
 from maitred.protocol import frames, messages
 from maitred.protocol.errors import MaitredError, from_wire
+from maitred.protocol.showing import Show, show_nothing
 
 Key = tuple[bytes, int]
 """(client id, request id)."""
@@ -64,17 +65,17 @@ class Held:
 class RequestsConnection:
     """The connection that requests come in by, and answers leave by."""
 
-    def __init__(self, register: messages.Register, held: Held) -> None:
+    def __init__(self, register: messages.Register, held: Held, show: Show = show_nothing) -> None:
         self._register = register
         self._held = held
+        self._show = show
 
-    def show(self, secret: str) -> None:
-        """What to show from now on, where there is no key."""
-        self._register = msgspec.structs.replace(self._register, secret=secret)
-
-    def register(self) -> frames.Frames:
-        """READY: for the first time, or again."""
-        return frames.encode(msgspec.structs.replace(self._register, holds=self._held.keys()))
+    def register(self) -> frames.Frames | None:
+        """REGISTER, for the first time, or again; None: not now, the next STRANGER asks for it once more."""
+        secret = self._show()
+        if secret is None:
+            return None
+        return frames.encode(msgspec.structs.replace(self._register, holds=self._held.keys(), secret=secret))
 
     def receive(self, message_frames: Sequence[Any]) -> tuple[messages.ToWorker, Sequence[Any]]:
         """Decode one message; a DISPATCH is to be given to `Held.take` by the caller.
@@ -101,12 +102,13 @@ class RequestsConnection:
 class ControlConnection:
     """The connection that heartbeats leave by, and cancels and grants come in by."""
 
-    def __init__(self, worker: bytes, token: bytes) -> None:
+    def __init__(self, worker: bytes, token: bytes, show: Show = show_nothing) -> None:
         self._attach = messages.Attach(worker, token)
+        self._show = show
 
-    def attach(self) -> frames.Frames:
-        """Bind this connection to the registered worker."""
-        return frames.encode(self._attach)
+    def attach(self) -> frames.Frames | None:
+        """Bind this connection to the registered worker; None: not now, as the token is nobody else's either."""
+        return None if self._show() is None else frames.encode(self._attach)
 
     def beat(self, rss: int, cpu: float, lag: float, at: tuple[Key, float] | None = None) -> frames.Frames:
         """A heartbeat: bytes, seconds, seconds; and what has run for longest, with the seconds that it has."""

@@ -25,11 +25,12 @@ import msgspec
 import trio
 import zmq
 
-from maitred.config.credentials import credentials, secret_of
+from maitred.config.credentials import Showing, find_key
 from maitred.config.key_file import KeyFileError
 from maitred.protocol import messages
 from maitred.protocol.agent import AgentConnection
 from maitred.protocol.errors import MaitredError
+from maitred.protocol.showing import show_nothing
 from maitred.transport.context import new_context
 from maitred.transport.endpoints import connect
 from maitred.transport.errors import WouldBlock
@@ -73,9 +74,9 @@ class Agent:
     def __init__(self, settings: AgentSettings, forks: ForkServer, observing: Observing, reaper: Reaper) -> None:
         self._settings = settings
         self._context: zmq.Context[zmq.Socket[bytes]] = new_context()
-        shown = credentials(settings.endpoint, settings.key_file)
-        socket = dealer(self._context, key=shown.key)
-        self._refusals = HandshakeRefusals(socket, settings.endpoint, shown.key)
+        key = find_key(settings.endpoint, settings.key_file)
+        socket = dealer(self._context, key=key)
+        self._refusals = HandshakeRefusals(socket, settings.endpoint, key)
         self._turned_away = TurnedAway("this agent", lambda text: print(f"[{settings.pool}] {text}", file=sys.stderr))
         connect(socket, settings.endpoint)
         self._pump = Pump([socket], self._receive)
@@ -91,8 +92,8 @@ class Agent:
                 settings.most,
                 observing.memory_mode,
                 observing.gpus,
-                "" if shown.key else settings.secret or shown.secret,
-            )
+            ),
+            Showing(settings.endpoint, settings.secret) if key is None else show_nothing,
         )
         self._keeping = Keeping(settings, self._connection, self._flush, forks, observing, reaper)
         self._timer = trio.CancelScope()
@@ -150,9 +151,7 @@ class Agent:
 
     def _wait_to_be_let_in(self, error: MaitredError) -> None:
         self._turned_away.note(error)
-        it = self._settings
-        secret = secret_of(it.endpoint) or it.secret
-        self._connection.refused(trio.current_time(), self._turned_away.pause_s(), secret)
+        self._connection.refused(trio.current_time(), self._turned_away.pause_s())
 
     async def _watch_refusals(self) -> None:
         """See whether the handshake succeeds, and try again where it does not. All is read before it sleeps."""

@@ -138,8 +138,12 @@ class Control:
         now = time.monotonic()
         if now >= self._speak_at:
             late = now - self._speak_at if self._attached and self._speak_at else 0.0
+            said = self._beat(late) if self._attached else self._connection.attach()
+            if said is None:
+                self._speak_at = now + RETRY_S
+                return int(RETRY_S * 1000)
             try:
-                send_message(socket, self._beat(late) if self._attached else self._connection.attach())
+                send_message(socket, said)
                 self._attached = True
                 self._speak_at = now + interval
             except TransportError:  # nobody is connected just now

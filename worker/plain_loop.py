@@ -108,7 +108,7 @@ class PlainLoop:
         """
         signal.signal(signal.SIGTERM, self._terminate)
         self._window.open()
-        self._send(self._connection.register())
+        self._register()
         while not self.stopping:
             if self._sessions.deferred:
                 self._keep_what_is_due()
@@ -209,8 +209,13 @@ class PlainLoop:
                 self._obey(order, body)
         self._backlog.extend(map(self._requests.take_all, self._gathering.rest()))
         self._bundles = False
-        self._send(self._connection.register())
+        self._register()
         self._let_go()  # what is held is named as held: its answer is one to this registration
+
+    def _register(self) -> None:
+        register = self._connection.register()
+        if register is not None:
+            self._send(register)
 
     def _do(self, work: Work) -> None:
         match work:

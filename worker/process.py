@@ -28,11 +28,12 @@ from types import FrameType
 
 import zmq
 
-from maitred.config.credentials import Credentials, credentials
+from maitred.config.credentials import Showing, find_key
 from maitred.config.key_file import KeyFile, KeyFileError
 from maitred.protocol.body import set_out_of_band
 from maitred.protocol.errors import MaitredError
 from maitred.protocol.messages import Register
+from maitred.protocol.showing import show_nothing
 from maitred.protocol.worker import ControlConnection, RequestsConnection
 from maitred.transport import clock
 from maitred.transport.context import new_context
@@ -104,13 +105,13 @@ def serve(options: WorkerOptions) -> int:
         traceback.print_exc()
         return EXIT_LOAD
     try:
-        shown = _shown(options)
+        key = find_key(options.endpoint, options.key_file)
     except KeyFileError as error:
         print(error, file=sys.stderr)
         return EXIT_LOAD
     context: zmq.Context[zmq.Socket[bytes]] = new_context()
     try:
-        return _serve(options, shown, service, calls, context)
+        return _serve(options, key, service, calls, context)
     finally:
         context.destroy(linger=LEAVE_LINGER_MS)
 
@@ -123,15 +124,9 @@ def _stop_loading(_number: int, _frame: FrameType | None) -> None:
     raise SystemExit(0)
 
 
-def _shown(options: WorkerOptions) -> Credentials:
-    """What it shows; a broker that was started meanwhile may have another secret."""
-    found = credentials(options.endpoint, options.key_file)
-    return Credentials(found.key, "" if found.key else found.secret or options.secret)
-
-
 def _serve(
     options: WorkerOptions,
-    shown: Credentials,
+    key: KeyFile | None,
     service: Service,
     calls: Sequence[Call],
     context: zmq.Context[zmq.Socket[bytes]],
@@ -141,24 +136,25 @@ def _serve(
     lifeline = options.lifeline.take() if options.lifeline is not None else None
     gate = options.gate.take() if options.gate is not None else None
     readiness = Readiness(requests, WarmUp(calls, requests.context_of), gate)
+    show = Showing(options.endpoint, options.secret) if key is None else show_nothing
     control = Control(
         context,
         options.endpoint,
-        ControlConnection(options.worker, token),
+        ControlConnection(options.worker, token, show),
         requests.running,
         Stopping(requests.window),
         lifeline,
-        shown.key,
+        key,
     )
     try:
         control.start()
         register = Register(
             options.worker, token, options.pool, options.slots, requests.commands(),
             platform.node()[:255], os.getpid(), f"maitred {metadata.version('maitred')}",
-            prefetch=requests.prefetch, clock=clock.name(), bundles=True, secret=shown.secret,
+            prefetch=requests.prefetch, clock=clock.name(), bundles=True,
         )  # fmt: skip
-        connection = RequestsConnection(register, requests.running.held)
-        door = Door(context, options, shown.key, connection)
+        connection = RequestsConnection(register, requests.running.held, show)
+        door = Door(context, options, key, connection)
         return _load_and_run(options, door, readiness, requests, control)
     finally:
         control.stop()
@@ -216,7 +212,6 @@ class Door:
             print(f"the broker refused this worker: {error.message}", file=sys.stderr)
             return None
         self._turned_away.note(error)
-        self.connection.show(_shown(self._options).secret)
         return self._turned_away.pause_s()
 
 

@@ -168,8 +168,8 @@ class TrioLoop:
             self._begin_more()
 
     async def _register(self) -> None:
-        while not await self._send(self._connection.register(), wait=False):  # noqa: ASYNC110 - only time will tell
-            await trio.sleep(RETRY_S)
+        while (said := self._connection.register()) and not await self._send(said, wait=False):  # noqa: ASYNC110
+            await trio.sleep(RETRY_S)  # only time will tell
         await self._let_go()
 
     def _receive(self, _index: int, message: Sequence[Any]) -> int:

@@ -100,7 +100,11 @@ class BrokerCore:
         itself.
         """
         if self.state.majordomo and peer in self.state.majordomo:
-            self._majordomo.receive(peer, message_frames, now, user)
+            party = self.state.parties.get(peer)
+            if user and party is not None and party.user != user:
+                self.state.note("auth.refused", side=peer.side.name.lower(), user=in_short(user))
+            else:
+                self._majordomo.receive(peer, message_frames, now, user)
             return self._effects(now)
         if self.state.ended and peer in self.state.ended:  # a peer may choose its name, and this one has gone
             self.state.note("auth.refused", side=peer.side.name.lower(), user=in_short(user))

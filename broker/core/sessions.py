@@ -36,6 +36,9 @@ at most four seconds, and an idle one says something each second."""
 RESOLUTION_S = 0.01
 """A session whose requests never pause is looked at no sooner than this again."""
 
+MAX_ASKERS = 1024
+"""Questions that wait for one session to have an owner: each is kept until then, for as long as the session lives."""
+
 WARN_FROM = 0.8
 """Share of `max_sessions` from which on an event says so."""
 
@@ -162,9 +165,17 @@ class Sessions:
             if message.verb == "attach":
                 self._listen(client, session)
             if session.worker is None:
-                session.askers.append((client.peer, message.id))
+                self._wait_for_owner(client, message, session)
             else:
                 self._state.send(client.peer, messages.Reply(message.id), encode_body(row(session, now)))
+
+    def _wait_for_owner(self, client: Client, message: messages.Session, session: Session) -> None:
+        if len(session.askers) < MAX_ASKERS:
+            session.askers.append((client.peer, message.id))
+            return
+        text = f"{MAX_ASKERS} questions wait for session {session.name} to have an owner"
+        details = {"session": session.name, "reason": "session_askers", "capacity": MAX_ASKERS}
+        self._state.refuse(client.peer, message.id, Code.RESOURCE_EXHAUSTED, text, details)
 
     def _listen(self, client: Client, session: Session) -> None:
         session.listeners[client.peer] = None

@@ -9,6 +9,7 @@ import pytest
 from broker_peers import POOL, Bench, details, id128
 
 from maitred.broker.core.effects import Peer, Side
+from maitred.broker.core.sessions import MAX_ASKERS
 from maitred.broker.core.settings import ClientSettings, PoolSettings
 from maitred.protocol import messages as m
 
@@ -525,3 +526,15 @@ def test_nothing_is_sent_ahead_to_a_worker_at_which_a_session_waits() -> None:
     bench.tell(clients[1], m.Cancel(2))
     assert len(bench.core.state.pools[POOL].ready) == 1
     assert len(bench.orders(worker)) == 1
+
+
+def test_no_more_than_so_many_questions_wait_for_an_owner() -> None:
+    house = House(workers=0)
+    assert house.bench.say(house.client, m.Open(1, SESSION, POOL), b"\x80") == []
+    for n in range(2, MAX_ASKERS + 1):
+        assert house.bench.say(house.client, m.Session(n, SESSION, ("attach", "renew")[n % 2])) == []
+    code, known = details(house.bench.say(house.client, m.Session(9999, SESSION, "renew"))[0])
+    assert (code, known["reason"], known["capacity"]) == ("resource_exhausted", "session_askers", MAX_ASKERS)
+    assert len(house.bench.core.state.sessions[SESSION].askers) == MAX_ASKERS
+    house.worker(100)
+    assert len(house.bench.take(house.client)) == MAX_ASKERS

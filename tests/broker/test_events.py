@@ -71,3 +71,12 @@ def test_json_is_one_object_a_line_and_below_the_level_nothing(capsys: pytest.Ca
     logger.warning("worker.died", pool="general", cause="signal SIGKILL")
     line = json.loads(capsys.readouterr().err)
     assert (line["event"], line["level"], line["cause"]) == ("worker.died", "warning", "signal SIGKILL")
+
+
+def test_what_a_peer_writes_moves_no_cursor_and_begins_no_line(capsys: pytest.CaptureFixture[str]) -> None:
+    log = EventLog(make_logger("info", "text"))
+    for software in ("\x1b[2J", "\x9b2J", "a\u2028b", "a\nb", "a b\r\x1b"):
+        log(Note("worker.started", {"software": software}))
+    written = capsys.readouterr().err
+    assert written.count("\n") == len(written.splitlines()) == 5
+    assert written.replace("\n", "").isprintable()

@@ -434,6 +434,28 @@ def test_who_may_serve() -> None:
     assert OPEN.serve == ()
 
 
+def test_who_takes_the_name_of_a_connection_that_has_ended_speaks_for_nobody() -> None:
+    """As in test_core_principals: a peer may choose its name, and the broker hears late that a connection has ended."""
+    keys = {
+        "W" * 40: Principal("work", serve=("echo",), keyed=True),
+        "C" * 40: Principal("alice", call=(("echo", "*"),), keyed=True),
+        "M" * 40: Principal("mallory", call=(("other", "*"),), keyed=True),
+    }
+    bench = MajordomoBench(policy=Policy(keys=keys, unnamed=None, open=None))
+    old, client = bench.peer(Side.MAJORDOMO), bench.peer(Side.MAJORDOMO)
+    bench.put(old, *worker(1, b"\x01", b"echo"), user="key:" + "W" * 40)
+    bench.put(client, *call(1, b"echo", b"x"), user="key:" + "C" * 40)
+    address, body = bench.order(old)
+    assert body == [b"x"]
+    mallory = "key:" + "M" * 40
+    assert bench.put(old, *reply(1, address, [b"lie"]), user=mallory) == []
+    assert bench.put(client, *call(1, b"echo", b"hers"), user=mallory) == []
+    assert [note.fields["user"] for note in bench.notes if note.event == "auth.refused"] == ["key:MMMMMMMM…"] * 2
+    assert len(bench.core.state.requests) == 1
+    bench.put(old, *reply(1, address, [b"y"]), user="key:" + "W" * 40)
+    assert bench.got(client) == [answer(1, b"echo", b"y")]
+
+
 # --- our clients ---
 
 

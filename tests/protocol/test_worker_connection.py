@@ -49,7 +49,9 @@ def test_tombstones_are_bounded() -> None:
 
 def test_control_attaches_and_beats() -> None:
     control = ControlConnection(WORKER, TOKEN)
-    assert frames.from_worker.decode(control.attach())[0] == m.Attach(WORKER, TOKEN)
+    said = control.attach()
+    assert said is not None
+    assert frames.from_worker.decode(said)[0] == m.Attach(WORKER, TOKEN)
     assert frames.from_worker.decode(control.beat(1, 2.0, 0.0))[0] == m.Beat(1, 2.0, 0.0)
     beat = control.beat(1, 2.0, 0.0, ((CLIENT, 3), 4.0))
     assert frames.from_worker.decode(beat)[0] == m.Beat(1, 2.0, 0.0, (CLIENT, 3), 4.0)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import os
 import signal
 import socket
 import threading
@@ -132,3 +134,22 @@ def test_a_broker_by_itself_says_where_and_has_no_worker(shell: Shell) -> None:
     assert get(address, "/readyz/app") == (503, {"ready": False, "reason": "no worker"})
     broker.send_signal(signal.SIGTERM)
     assert ended(broker)[0] == 0
+
+
+def test_however_many_connect_few_descriptors_go_for_it_and_a_probe_is_answered(shell: Shell) -> None:
+    (shell.directory / "maitred.toml").write_text("[pools.app]\n" + APP)
+    broker = shell.start(*ANY_PORT, "broker")
+    address = ready(broker).strip().rpartition("http://")[2]
+    before = descriptors(broker.pid)
+    host, _, port = address.rpartition(":")
+    with contextlib.ExitStack() as stack:
+        for _ in range(300):
+            one = stack.enter_context(socket.create_connection((host, int(port)), 5.0))
+            one.sendall(b"GET /readyz HTTP/1.1\r\nX: ")
+        assert get(address, "/healthz") == (200, "ok\n")
+        wait_for(lambda: descriptors(broker.pid) <= before + 64)
+        assert get(address, "/healthz") == (200, "ok\n")
+
+
+def descriptors(pid: int) -> int:
+    return len(os.listdir(f"/proc/{pid}/fd"))

@@ -19,7 +19,6 @@ from zmq.utils import z85
 
 from maitred.client import Client
 from maitred.client.errors import MaitredError, Unauthenticated
-from maitred.config.credentials import Credentials
 from maitred.config.key_file import read_key
 from maitred.config.rundir import Connection, read_connection
 from maitred.protocol import messages
@@ -34,7 +33,6 @@ SECRET = "5ec4e7" * 10
     "value",
     [
         Connection(1, ["tcp://127.0.0.1:1"], [], 0.0, "1", SECRET),
-        Credentials(secret=SECRET),
         AgentSettings(pool="p", adapter="a:b", endpoint="tcp://h:1", size=1, secret=SECRET),
         WorkerOptions("p", "a:b", (), "tcp://h:1", b"w", secret=SECRET),
         messages.Hello(bytes(16), secret=SECRET),

@@ -52,14 +52,16 @@ def test_only_what_a_reload_can_mend_is_waited_for() -> None:
 
 
 def test_a_refused_agent_introduces_itself_again_after_the_pause_and_tells_of_its_workers_then() -> None:
-    it = AgentConnection(messages.Agent(os.urandom(16), "p"))
+    secret = "one"
+    it = AgentConnection(messages.Agent(os.urandom(16), "p"), lambda: secret)
     it.start(0.0)
     it.receive(frames.encode(messages.Welcome(os.urandom(16), 1.0, 3, 1000)), 0.0)
     it.spawned(b"w" * 16, 7)
     assert it.known
     with pytest.raises(Unauthenticated):
         it.receive(frames.encode(messages.Error(-1, "unauthenticated", "revoked"), [b"\x80"]), 1.0)
-    it.refused(1.0, 5.0, "another")
+    it.refused(1.0, 5.0)
+    secret = "another"
     it.tick(5.9, [])
     assert (it.known, it.outgoing) == (False, [])
     it.tick(6.0, [])
