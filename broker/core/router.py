@@ -28,6 +28,7 @@ from maitred.broker.core.introductions import Introductions
 from maitred.broker.core.majordomo import Majordomo
 from maitred.broker.core.majordomo_clients import MajordomoClients
 from maitred.broker.core.majordomo_workers import MajordomoWorkers
+from maitred.broker.core.meters import count_ended
 from maitred.broker.core.model import Client, Worker
 from maitred.broker.core.operations import Operations
 from maitred.broker.core.owners import Owners
@@ -395,6 +396,8 @@ class BrokerCore:
         state = self.state
         if state.freed:
             self._owners.advance(now)
+        if state.ended:
+            count_ended(state.ended, now)
         if state.retiring:
             self._retiring.look()
         if state.draining and not state.requests and not self._drained:
