@@ -19,6 +19,7 @@ import trio
 import zmq
 
 from maitred.broker.core.effects import Effect, Forward, Note, Peer, Reload, Send, Side
+from maitred.broker.core.meters import Histogram
 from maitred.broker.core.router import BrokerCore
 from maitred.broker.core.settings import CoreSettings
 from maitred.broker.outbox import FIRST_RETRY_S, LONGEST_RETRY_S, Outbox
@@ -74,6 +75,7 @@ class Shell:
 
     Attributes:
         connections: who is connected to each socket.
+        lag: seconds by which the timer was late, each time that it was due.
         on_whole: called with the descriptor by which each whole message came, while somebody wants to know; else None.
     """
 
@@ -101,6 +103,7 @@ class Shell:
             on_portion=self._end_portion,
             max_frames=limits.MAX_FRAMES + 1,  # the ROUTER puts the peer's name in front
         )
+        self.lag = Histogram()
         self.on_whole: Callable[[int], object] | None = None
         self.connections: list[Connections[Peer]] = [*connections] or [Connections(socket) for socket in sockets]
         for side in self.connections:
@@ -135,6 +138,11 @@ class Shell:
         """Stop admitting; `drained` is set once everything is answered, and the answers are handed to ZeroMQ."""
         self.draining = True
         self.perform(self.core.drain(self._now()))
+
+    @property
+    def rescues(self) -> int:
+        """Messages that were found waiting though nothing would have told of them; a pump that looks itself has none."""
+        return self._pump.rescues if isinstance(self._pump, Pump) else 0
 
     def held_bytes(self) -> int:
         """What waits here for workers and for slow readers, all of it bounded: arguments and answers."""
@@ -175,7 +183,7 @@ class Shell:
             self.drained.set()
         wake_at = self._wake_at()
         if wake_at < self._timer_at:  # a later one is found out when it fires: setting it costs more than that
-            self._timer_at = self._timer.deadline = wake_at
+            self._timer_at = self._timer.deadline = max(wake_at, self._now())
 
     def _receive(self, index: int, message: list[Any]) -> int:
         now = self._now()
@@ -230,9 +238,10 @@ class Shell:
 
     async def _tick_for_ever(self) -> None:
         for _ in itertools.count():
-            self._timer_at = self._wake_at()
+            self._timer_at = max(self._wake_at(), self._now())  # how late it is, is counted from here at the earliest
             with trio.CancelScope(deadline=self._timer_at) as self._timer:
                 await trio.sleep_forever()
+            self.lag.observe(self._now() - self._timer_at)
             progress = self._outbox.retry(self._retry)
             self._retry_s = FIRST_RETRY_S if progress else min(2 * self._retry_s, LONGEST_RETRY_S)
             self.perform(self.core.tick(self._now()))

@@ -155,9 +155,7 @@ class Admission:
 
     def _unavailable(self, client: Client, request_id: int, pool: Pool, reason: str, text: str) -> None:
         details = {"pool": pool.name, "reason": reason}
-        self._state.turn_away(
-            client.peer, request_id, pool, Code.UNAVAILABLE, f"pool {pool.name!r}: {text}", details
-        )
+        self._state.turn_away(client.peer, request_id, pool, Code.UNAVAILABLE, f"pool {pool.name!r}: {text}", details)
 
     # --- whether there is room ---
 

@@ -1,4 +1,4 @@
-"""What only the core can count, kept as plain numbers: how requests ended, how long they took and waited, who was sent away.
+"""What only the core can count, kept as plain numbers: how requests ended, how long they took and waited.
 
 accepted = ended, by code + unanswered        `check` asks for that after each step of a test
 a request's time                              from when it was received to its answer, whatever that was
@@ -90,7 +90,7 @@ class Meters:
 
 
 class Ended(Struct, frozen=True):
-    """An accepted request that the broker itself ended: how, and when it was received. Its time is known at the step's end."""
+    """An accepted request that the broker itself ended: how, and when it was received. Counted when its step ends."""
 
     meters: Meters
     code: str
