@@ -12,6 +12,7 @@ import itertools
 import sys
 from collections.abc import Callable, Iterator
 from importlib import metadata
+from typing import Any, cast
 
 import zmq
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
@@ -26,7 +27,7 @@ from maitred.broker.metrics_pools import POOLS
 from maitred.broker.metrics_process import PROCESS
 from maitred.broker.metrics_workers import WORKERS
 
-__all__ = ["FAMILIES", "Metrics", "Outside", "build"]
+__all__ = ["FAMILIES", "POOLS", "PROCESS", "WORKERS", "Metrics", "Outside", "build"]
 
 FAMILIES: tuple[Family, ...] = (*POOLS, *WORKERS, *PROCESS)
 """All there are, in the order in which they are written."""
@@ -80,7 +81,7 @@ def _encoder(accept: str) -> tuple[Callable[[Collector], bytes], str]:
     if len(accept) <= _LONGEST_ACCEPT_CHARS:
         wanted = {one.partition(";")[0].strip().lower() for one in accept.split(",")}
         if "application/openmetrics-text" in wanted:
-            return openmetrics.generate_latest, openmetrics.CONTENT_TYPE_LATEST
+            return cast("Any", openmetrics).generate_latest, openmetrics.CONTENT_TYPE_LATEST
     return generate_latest, CONTENT_TYPE_PLAIN_0_0_4
 
 
