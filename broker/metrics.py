@@ -15,7 +15,7 @@ from importlib import metadata
 from typing import Any, cast
 
 import zmq
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
@@ -31,6 +31,10 @@ __all__ = ["FAMILIES", "POOLS", "PROCESS", "WORKERS", "Metrics", "Outside", "bui
 
 FAMILIES: tuple[Family, ...] = (*POOLS, *WORKERS, *PROCESS)
 """All there are, in the order in which they are written."""
+
+_TEXT = "text/plain; version=0.0.4; charset=utf-8"
+_OPEN_METRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+"""What the library writes when nothing else is asked of it; its own names for these differ between versions."""
 
 _LONGEST_ACCEPT_CHARS = 1024
 """Of a header that says what a scraper reads: Prometheus sends a third of it. A longer one is answered in plain text."""
@@ -81,8 +85,8 @@ def _encoder(accept: str) -> tuple[Callable[[Collector], bytes], str]:
     if len(accept) <= _LONGEST_ACCEPT_CHARS:
         wanted = {one.partition(";")[0].strip().lower() for one in accept.split(",")}
         if "application/openmetrics-text" in wanted:
-            return cast("Any", openmetrics).generate_latest, openmetrics.CONTENT_TYPE_LATEST
-    return generate_latest, CONTENT_TYPE_PLAIN_0_0_4
+            return cast("Any", openmetrics).generate_latest, _OPEN_METRICS
+    return generate_latest, _TEXT
 
 
 def _metric(family: Family, snapshot: Snapshot) -> Metric:

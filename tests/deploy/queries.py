@@ -47,7 +47,7 @@ def nodes(tree: Any) -> Iterator[Any]:
     for part in _PARTS:
         inner = getattr(tree, part, None)
         for one in inner if isinstance(inner, list) else [inner]:
-            if isinstance(one, promql_parser.Expr) or isinstance(one, promql_parser.VectorSelector):
+            if isinstance(one, (promql_parser.Expr, promql_parser.VectorSelector)):
                 yield from nodes(one)
 
 

@@ -1,4 +1,4 @@
-"""`deploy/prometheus/alerts.yml`: each rule asks for what there is, is silent while all is well, and speaks when it is to."""
+"""`deploy/prometheus/alerts.yml`: each rule asks for what there is, and speaks when it is to and not else."""
 
 from __future__ import annotations
 
