@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from maitred.protocol.errors import Code
 
-__all__ = ["BOUNDS_S", "GONE", "OTHER", "Ended", "Histogram", "Meters", "count_ended", "known"]
+__all__ = ["BOUNDS_S", "GONE", "MEANS", "OTHER", "Ended", "Histogram", "Meters", "count_ended", "known"]
 
 BOUNDS_S = (
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0
@@ -30,6 +30,9 @@ GONE = "client_lost"
 
 OTHER = "other"
 """Stands for a word that a peer chose and that is none of ours: what a peer says makes no new series."""
+
+MEANS = ("agent", "connection", "silence")
+"""How a worker's death is found out: its agent says so, its connection is closed, or nothing is heard of it."""
 
 _CODES = frozenset(str(code) for code in Code)
 

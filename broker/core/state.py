@@ -11,7 +11,7 @@ from maitred.broker.core.agent import Agent
 from maitred.broker.core.deadlines import Deadlines
 from maitred.broker.core.deaths import Deaths
 from maitred.broker.core.effects import Effect, Note, Peer, Send
-from maitred.broker.core.meters import Ended, Histogram, add
+from maitred.broker.core.meters import MEANS, Ended, Histogram, add
 from maitred.broker.core.model import Client, Identity, Key, Request, Retirement, Worker
 from maitred.broker.core.policy import TRUSTED, Policy, Principal
 from maitred.broker.core.pool import Pool
@@ -102,7 +102,7 @@ class State:
         self.counts: dict[str, int] = {}
         self.ended: list[Ended] = []
         """Requests that this step has ended, until its end: their time is counted then."""
-        self.detections: dict[str, Histogram] = {}
+        self.detections = {means: Histogram() for means in MEANS}
         """By means: seconds from a worker's last sign of life until its death was known."""
         self.out: list[Effect] = []
 
@@ -147,10 +147,8 @@ class State:
 
     def detect(self, worker: Worker, means: str, now: float) -> None:
         """Count how long a death may have gone unnoticed."""
-        found = self.detections.get(means)
-        if found is None:
-            found = self.detections[means] = Histogram()
-        found.observe(now - max(worker.heard_at, worker.vouched_at))
+        if means in self.detections:  # whose key was withdrawn need not be dead
+            self.detections[means].observe(now - max(worker.heard_at, worker.vouched_at))
 
     def refuse(
         self,
