@@ -101,7 +101,7 @@ def test_the_process_and_a_death_are_told() -> None:
     assert found("maitred_requests_total", code="worker_lost") == 1
     assert 0 < found("maitred_memory_bytes") < found("maitred_memory_limit_bytes")
     assert 0 < found("maitred_descriptors") < found("maitred_descriptors_limit")
-    assert found("maitred_connections") >= 3
+    assert found("maitred_connections") >= 2  # the client and the agent; the worker may just be new
     assert found("maitred_clients") == 1
     assert found("maitred_loop_lag_seconds_sum") < 10
     assert found("maitred_events_total", event="worker.died") == 1
