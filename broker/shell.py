@@ -241,7 +241,7 @@ class Shell:
             self._timer_at = max(self._wake_at(), self._now())  # how late it is, is counted from here at the earliest
             with trio.CancelScope(deadline=self._timer_at) as self._timer:
                 await trio.sleep_forever()
-            self.lag.observe(self._now() - self._timer_at)
+            self.lag.observe(max(self._now() - self._timer_at, 0.0))
             progress = self._outbox.retry(self._retry)
             self._retry_s = FIRST_RETRY_S if progress else min(2 * self._retry_s, LONGEST_RETRY_S)
             self.perform(self.core.tick(self._now()))

