@@ -94,8 +94,14 @@ WORKERS = (
         ("pool",), per_pool(lambda _, __, crew: crew.rss), "bytes",
     ),
     Family(
-        "maitred_worker_memory_most_bytes", GAUGE, "Memory of the largest worker, to be held against `memory_limit`.",
+        "maitred_worker_memory_most_bytes", GAUGE, "Memory of the largest worker.",
         ("pool",), per_pool(lambda _, __, crew: crew.rss_most), "bytes",
+    ),
+    Family(
+        "maitred_worker_memory_limit_bytes", GAUGE,
+        "Bound of the memory of one worker, as the broker's configuration has it (`memory_limit`). Absent where there is "
+        "none.",
+        ("pool",), per_pool(lambda pool, _, __: pool.settings.memory_limit_bytes), "bytes",
     ),
     Family(
         "maitred_worker_lag_seconds", GAUGE,

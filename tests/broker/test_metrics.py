@@ -25,7 +25,7 @@ UNITS = {"seconds", "bytes", "ratio"}
 
 def scripted() -> Bench:
     """One of everything: an answer, an error, an end in the queue, a refusal, a death, a session, a worker with a GPU."""
-    bench = Bench(pools=[PoolSettings(POOL, max_queue=3), PoolSettings("neural")])
+    bench = Bench(pools=[PoolSettings(POOL, max_queue=3), PoolSettings("neural", memory_limit_bytes=10_000)])
     client, agent = bench.client(), bench.agent(least=1, most=4, size=2)
     worker = bench.worker(prefetch=0)
     bench.tell(agent, messages.Spawned(id128(100), 1))
@@ -138,6 +138,8 @@ def test_what_the_script_did_is_counted() -> None:
     assert found("maitred_worker_slots", pool="neural") == 2
     assert found("maitred_gpu_memory_bytes") == 700  # of one pool only: the other has no GPU
     assert found("maitred_gpu_utilisation_ratio") == 0.4
+    assert found("maitred_worker_memory_most_bytes", pool="neural") == 5_000
+    assert found("maitred_worker_memory_limit_bytes") == 10_000  # likewise
     assert found("maitred_protocol_errors_total", reason="unreadable") == 1
     assert found("maitred_events_total", event="worker.died") == 1
     assert found("maitred_memory_bytes") / found("maitred_memory_limit_bytes") == 0.3
