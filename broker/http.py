@@ -1,8 +1,9 @@
-"""HTTP beside the routing, under the same trio: whether the broker lives, and whether its pools can serve. For probes.
+"""HTTP beside the routing, under the same trio: whether the broker lives, whether its pools can serve, and its numbers.
 
     GET /healthz         200: the process lives, and its loop turns
     GET /readyz          200: a pool at least can serve; 503: none can; with the reason of each that cannot
     GET /readyz/POOL     200: this one can; 503 with the reason; 404: there is no such pool
+    GET /metrics         for Prometheus (see `metrics`); 404 where the broker gives none
 
 Where there is a token, all but /healthz ask for it: `Authorization: Bearer …`, or 401.
 
@@ -70,6 +71,7 @@ async def serve(
     readiness: Callable[[], dict[str, Any]],
     ended: Callable[[], Awaitable[Any]],
     token: str = "",
+    metrics: Callable[[str], tuple[bytes, str]] | None = None,
 ) -> None:
     """Serve until `ended` returns. Owns the listener.
 
@@ -78,6 +80,7 @@ async def serve(
         readiness: the broker's table of that name.
         ended: waits until the broker has.
         token: what is asked for; "": nothing.
+        metrics: by the header `Accept`, the page of `/metrics` and its content type.
     """
 
     async def healthz(_: Request) -> Response:
@@ -93,13 +96,22 @@ async def serve(
             return JSONResponse({"ready": False, "reason": f"no pool {name!r}", "pools": sorted(pools)}, 404)
         return JSONResponse(pools[name], 200 if pools[name]["ready"] else 503)
 
+    async def metrics_page(request: Request) -> Response:
+        assert metrics is not None
+        page, content_type = metrics(",".join(request.headers.getlist("Accept")))
+        return Response(page, headers={"Content-Type": content_type})
+
     routes = [Route("/healthz", healthz), Route("/readyz", readyz), Route("/readyz/{pool}", readyz_of)]
+    if metrics is not None:
+        routes.append(Route("/metrics", metrics_page))
     config = Config()
     config.errorlog = None
     config.graceful_timeout = GRACE_S
     config.h11_max_incomplete_size = MAX_TARGET_BYTES
     config.include_server_header = False
-    app: ASGIApp = Starlette(routes=routes)
+    starlette = Starlette(routes=routes)
+    starlette.router.redirect_slashes = False  # a path is exactly what it is: no scraper follows anybody elsewhere
+    app: ASGIApp = starlette
     if token:
         app = _Guarded(app, token)
     context = WorkerContext(None)

@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import metadata
 
 import msgspec
@@ -113,7 +113,7 @@ class Serving:
                 problem = await self._try_doors()
                 if problem is None:
                     if listener is not None:
-                        self._nursery.start_soon(self._serve_http, listener, token)
+                        self._nursery.start_soon(self._serve_http, listener, token, room.refused)
                     on_ready()
                     await self._shell.drained.wait()
                     self._run_dir.withdraw()
@@ -192,12 +192,16 @@ class Serving:
 
     # --- beside the routing ---
 
-    async def _serve_http(self, listener: socket.socket, token: str) -> None:
+    async def _serve_http(self, listener: socket.socket, token: str, refused: Mapping[str, int]) -> None:
         from maitred.broker import http  # here: half of a small broker's start would go into it
+        from maitred.broker.metrics import Metrics, Outside, build
 
         shell = self._shell
+        readiness = functools.partial(shell.core.table, "readiness", 0.0)
+        outside = Outside(self._events.counts, shell.lag, lambda: shell.rescues, refused, build())
+        metrics = Metrics(shell.core, trio.current_time, outside)
         try:
-            await http.serve(listener, functools.partial(shell.core.table, "readiness", 0.0), shell.drained.wait, token)
+            await http.serve(listener, readiness, shell.drained.wait, token, metrics.render)
         except Exception:
             self._logger.exception("http.failed")  # nobody's requests depend on it
 

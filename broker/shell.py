@@ -19,6 +19,7 @@ import trio
 import zmq
 
 from maitred.broker.core.effects import Effect, Forward, Note, Peer, Reload, Send, Side
+from maitred.broker.core.meters import Histogram
 from maitred.broker.core.router import BrokerCore
 from maitred.broker.core.settings import CoreSettings
 from maitred.broker.outbox import FIRST_RETRY_S, LONGEST_RETRY_S, Outbox
@@ -72,6 +73,7 @@ class Shell:
 
     Attributes:
         connections: who is connected to each socket.
+        lag: seconds by which the timer was late, each time that it was due.
         on_whole: called with the descriptor by which each whole message came, while somebody wants to know; else None.
     """
 
@@ -99,6 +101,7 @@ class Shell:
             on_portion=self._end_portion,
             max_frames=limits.MAX_FRAMES + 1,  # the ROUTER puts the peer's name in front
         )
+        self.lag = Histogram()
         self.on_whole: Callable[[int], object] | None = None
         self.connections: list[Connections[Peer]] = [*connections] or [Connections(socket) for socket in sockets]
         for side in self.connections:
@@ -140,6 +143,11 @@ class Shell:
             self.drain()
         self.perform(self.core.end_drain(self._now()))
 
+    @property
+    def rescues(self) -> int:
+        """Messages that were found waiting though nothing would have told of them; a pump that looks itself has none."""
+        return self._pump.rescues if isinstance(self._pump, Pump) else 0
+
     def held_bytes(self) -> int:
         """What waits here for workers and for slow readers, all of it bounded: arguments and answers."""
         return self.core.state.size + self._outbox.bytes
@@ -179,7 +187,7 @@ class Shell:
             self.drained.set()
         wake_at = self._wake_at()
         if wake_at < self._timer_at:  # a later one is found out when it fires: setting it costs more than that
-            self._timer_at = self._timer.deadline = wake_at
+            self._timer_at = self._timer.deadline = max(wake_at, self._now())
 
     def _receive(self, index: int, message: list[Any]) -> int:
         now = self._now()
@@ -209,7 +217,10 @@ class Shell:
         if kind not in LOOKED_AT:  # nearly always
             short = type(head) is bytes and len(head) <= HEAD_BYTES
             self.inputs.append((now, peer, head if short else _beginning(head, HEAD_BYTES)))
-            self._take(self.core.receive(peer, message, now))
+            # A peer may give itself any name, that of a connection which has ended too, and at any time: where there are
+            # keys, each message says whose it is.
+            user = self._pump.user(peer.side) if self.core.state.policy.keys else ""
+            self._take(self.core.receive(peer, message, now, user))
             return
         # of an introduction, what follows may be a secret; of Majordomo's, the first frame says next to nothing
         beginning = head[:5] if kind in INTRODUCTIONS else b" ".join(_beginning(frame) for frame in message[:3])
@@ -232,9 +243,10 @@ class Shell:
 
     async def _tick_for_ever(self) -> None:
         for _ in itertools.count():
-            self._timer_at = self._wake_at()
+            self._timer_at = max(self._wake_at(), self._now())  # how late it is, is counted from here at the earliest
             with trio.CancelScope(deadline=self._timer_at) as self._timer:
                 await trio.sleep_forever()
+            self.lag.observe(max(self._now() - self._timer_at, 0.0))
             progress = self._outbox.retry(self._retry)
             self._retry_s = FIRST_RETRY_S if progress else min(2 * self._retry_s, LONGEST_RETRY_S)
             self.perform(self.core.tick(self._now()))

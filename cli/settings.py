@@ -39,6 +39,7 @@ def of_broker(config: Config, log_level: str, log_format: str, *, parent: int | 
                 pool.drain_timeout_s,
                 pool.majordomo_command,
                 pool.majordomo_body,
+                pool.memory_limit_bytes,
             )
             for name, pool in config.pools.items()
         ],

@@ -42,7 +42,7 @@ class BrokerConfig(Struct, frozen=True):
             "http",
             HttpAddress(),
             "127.0.0.1:5752",
-            'Where /healthz and /readyz are served, for probes; "" serves none.',
+            'Where /healthz, /readyz and /metrics are served, for probes and scrapers; "" serves none.',
         ),
     ]
     heartbeat_interval_s: Annotated[

@@ -21,6 +21,7 @@ from maitred.protocol.errors import ProtocolError
 VERSION = 1
 MAGIC = b"MT" + bytes([VERSION])
 
+_HELLO = b"\x0a"
 _BUNDLE = b"\x03"
 """Number of that message, which is opened (`protocol.bundles`) before it would come to a decoder."""
 
@@ -34,6 +35,12 @@ _M = TypeVar("_M")
 def encode(message: messages.Message, body: Sequence[Any] = ()) -> Frames:
     """Make the frames of a message."""
     return [MAGIC + _encode(message), *body]
+
+
+def is_hello(frames: Sequence[Any]) -> bool:
+    """Whether a message looks like a client's introduction; it may be broken all the same."""
+    head = frames[0] if frames else b""
+    return type(head) is bytes and head[4:5] == _HELLO
 
 
 class Decoder(Generic[_M]):

@@ -91,7 +91,7 @@ class Connections:
     def _greeting(self) -> Sequence[bytes]:
         if not self._greets:
             return [b""]
-        conversation = Origin().connection(self._endpoint)
+        conversation = Origin().connection(self._endpoint, None)
         conversation.start(time.monotonic())
         return conversation.outgoing[0]
 

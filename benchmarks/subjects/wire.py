@@ -61,7 +61,7 @@ class WireCaller:
         self._socket = dealer(self._context, hwm=HIGH_WATER_MARK)
         self._inbox = Inbox(self._socket)
         self._descriptor = int(self._socket.getsockopt(zmq.FD))
-        self._conversation = Origin("bench-wire").connection(endpoint)
+        self._conversation = Origin("bench-wire").connection(endpoint, None)
         self._numbers = itertools.count(1)
         self._pool = pool
         connect(self._socket, endpoint)

@@ -101,12 +101,13 @@ class Admission:
         pool = self._state.pools.get(name) if name is not None else None
         if pool is None:
             asked = f"no pool {name!r}" if name is not None else f"no route for the command {message.command!r}"
+            self._state.unknown_pools += 1
             refuse_unknown_pool(self._state, client, message.id, name, asked)
         return pool
 
     def _deny(self, client: Client, message: messages.Request, pool: Pool) -> None:
         text, details = denied_call(client.principal, pool.name, message.command)
-        self._state.refuse(client.peer, message.id, Code.PERMISSION_DENIED, text, details, pool.level)
+        self._state.turn_away(client.peer, message.id, pool, Code.PERMISSION_DENIED, text, details)
         self._state.note("auth.denied", principal=client.principal.name, right="call", pool=pool.name)
 
     def _is_served(self, client: Client, message: messages.Request, size: int, body: Sequence[Any], pool: Pool) -> bool:
@@ -117,7 +118,7 @@ class Admission:
         if size > limit:
             text = f"the arguments take {size} bytes; this broker accepts {limit}"
             details = {"size": size, "limit": limit, "what": "arguments"}
-            self._state.refuse(client.peer, message.id, Code.PAYLOAD_TOO_LARGE, text, details, pool.level)
+            self._state.turn_away(client.peer, message.id, pool, Code.PAYLOAD_TOO_LARGE, text, details)
             return False
         commands = pool.commands
         if commands and message.command not in commands:
@@ -141,7 +142,7 @@ class Admission:
             "deaths": entry.deaths,
             "certificate": msgspec.to_builtins(entry.certificate),
         }
-        self._state.refuse(client.peer, message.id, Code.QUARANTINED, text, details, pool.level)
+        self._state.turn_away(client.peer, message.id, pool, Code.QUARANTINED, text, details)
         self._state.note("request.quarantined", pool=pool.name, fingerprint=entry.fingerprint)
         return True
 
@@ -150,13 +151,11 @@ class Admission:
         hint = f"; did you mean {near!r}?" if near else "."
         text = f"pool {pool.name!r} has no command {message.command!r}{hint} It has: {', '.join(commands)}"
         details = {"pool": pool.name, "command": message.command, "commands": commands, "nearest": near}
-        self._state.refuse(client.peer, message.id, Code.UNKNOWN_COMMAND, text, details, pool.level)
+        self._state.turn_away(client.peer, message.id, pool, Code.UNKNOWN_COMMAND, text, details)
 
     def _unavailable(self, client: Client, request_id: int, pool: Pool, reason: str, text: str) -> None:
         details = {"pool": pool.name, "reason": reason}
-        self._state.refuse(
-            client.peer, request_id, Code.UNAVAILABLE, f"pool {pool.name!r}: {text}", details, pool.level
-        )
+        self._state.turn_away(client.peer, request_id, pool, Code.UNAVAILABLE, f"pool {pool.name!r}: {text}", details)
 
     # --- whether there is room ---
 
@@ -193,7 +192,7 @@ class Admission:
         if most is not None and size > most:  # it would wait in vain
             text = f"the arguments take {size} bytes; {who} may have {most} unanswered"
             details = {"size": size, "limit": most, "what": "arguments"}
-            self._state.refuse(client.peer, message.id, Code.PAYLOAD_TOO_LARGE, text, details, pool.level)
+            self._state.turn_away(client.peer, message.id, pool, Code.PAYLOAD_TOO_LARGE, text, details)
             return False
         over = excess(account, who, size, pool, now)
         if over is None:
@@ -278,7 +277,7 @@ class Admission:
         event: str = "pool.saturated",
     ) -> None:
         details = {"pool": pool.name, "queued": pool.queued, "reason": reason} | more
-        self._state.refuse(client.peer, message.id, Code.RESOURCE_EXHAUSTED, text, details, pool.level)
+        self._state.turn_away(client.peer, message.id, pool, Code.RESOURCE_EXHAUSTED, text, details)
         who = {} if event == "pool.saturated" else {"principal": client.principal.account or None}
         self._state.note(event, pool=pool.name, reason=reason, queued=pool.queued, **who)
 

@@ -101,6 +101,8 @@ def take_owned(pool: Pool, owner: Worker) -> Request:
 
 def enter_worker(request: Request, worker: Worker, expected_s: float, now: float) -> None:
     """It is given to a worker: with a slot of its own, or its batch's."""
+    if not request.dispatched_at:  # when it is given to another one later, its wait was counted
+        request.pool.meters.waits.observe(now - request.received_at)
     request.worker = worker
     request.dispatched_at = now
     request.expected_s = expected_s

@@ -9,6 +9,7 @@ from maitred.broker.core.model import Batch, Client, Request, Worker
 from maitred.broker.core.pool import Pool
 from maitred.broker.core.session import Session
 from maitred.broker.core.state import State
+from maitred.protocol.errors import Code
 
 
 def check(state: State) -> None:
@@ -21,8 +22,12 @@ def check(state: State) -> None:
         assert state.identities[request.key[0]] is request.identity
     assert len(state.deadlines) == len(state.requests)
     assert state.size == sum(request.size for request in state.requests.values())
+    ended = sum(pool.meters.durations.count for pool in state.pools.values())
+    assert state.admitted == ended + len(state.requests)
+    assert not state.ended
     for pool in state.pools.values():
         _check_pool(state, pool)
+        _check_meters(pool)
     assert len(state.retirements) >= len(state.retiring)
     for worker in state.retiring:
         assert state.workers[worker.id] is worker
@@ -55,6 +60,14 @@ def check(state: State) -> None:
     watches = [(client.peer, watch, pool) for client in clients for watch, pool in client.watches.items()]
     assert all((peer, watch) in pool.watchers for peer, watch, pool in watches)
     assert len(watches) == sum(len(pool.watchers) for pool in state.pools.values())
+
+
+def _check_meters(pool: Pool) -> None:
+    it = pool.meters
+    assert it.durations.count == pool.completed + sum(it.failed.values())
+    assert it.waits.count <= it.durations.count + pool.load
+    assert sum(it.sheds.values()) == it.refused.get(Code.RESOURCE_EXHAUSTED, 0)
+    assert it.batches <= it.batched
 
 
 def _check_account(state: State, account: Account) -> None:

@@ -158,6 +158,8 @@ class Dispatcher:
             else:
                 together.append(request)
         batch = Batch(len(together))
+        pool.meters.batches += 1
+        pool.meters.batched += len(together)
         for place, request in enumerate(together, 1):
             request.batch = batch
             self._hand_over(request, worker, expected_s, now, len(together) - place)

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from maitred.broker.core.books import abandon, close, unqueue
+from maitred.broker.core.meters import GONE
 from maitred.broker.core.model import Client, Key, Request, Worker
 from maitred.broker.core.rights import denied_call
 from maitred.broker.core.state import State
@@ -91,6 +92,7 @@ class Endings:
 
     def give_up(self, request: Request, now: float) -> None:
         """The client is gone: nobody is left to answer."""
+        self._state.end(request, GONE)
         if request.worker is None:
             unqueue(self._state, request)
             close(self._state, request)

@@ -18,6 +18,7 @@ import msgspec
 from maitred.broker.core.books import call_up, close, send_back
 from maitred.broker.core.dispatch import Dispatcher
 from maitred.broker.core.endings import Endings
+from maitred.broker.core.meters import add
 from maitred.broker.core.model import Client, Request, Worker
 from maitred.broker.core.pool import Pool
 from maitred.broker.core.session import Session
@@ -80,6 +81,7 @@ class Owners:
         state.send(owner.peer, order, [session.metadata, *(session.snapshot or ())])
         event = "session.moved" if session.epoch > 1 else "session.opened"
         state.note(event, pool=owner.pool.name, session=session.name, worker=owner.id.hex(), epoch=session.epoch)
+        add(owner.pool.meters.sessions, "moved" if session.epoch > 1 else "opened")
         if session.epoch > 1:
             for peer in session.listeners:
                 state.send(peer, messages.SessionMoved(session.id, session.epoch, session.served, session.kept))
@@ -186,6 +188,8 @@ class Owners:
         self.tell_listeners(session, reason, session.ended[1])
         pool = session.pool
         self._state.note("session.lost", pool=pool.name if pool else None, session=session.name, reason=reason)
+        if pool is not None:
+            add(pool.meters.sessions, "lost")
 
     def _drop(self, request: Request) -> None:
         session = request.session

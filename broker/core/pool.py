@@ -7,6 +7,7 @@ from msgspec import Struct
 from maitred.broker.core.agent import Starting
 from maitred.broker.core.by_load import ByLoad, Shut
 from maitred.broker.core.effects import Peer
+from maitred.broker.core.meters import Meters
 from maitred.broker.core.model import Worker
 from maitred.broker.core.pace import Pace
 from maitred.broker.core.places import Places
@@ -70,6 +71,7 @@ class Pool:
         "last_batch",
         "level",
         "level_since",
+        "meters",
         "outside",
         "owing",
         "pace",
@@ -110,6 +112,7 @@ class Pool:
         self.completed = 0
         self.failed = 0
         self.refused = 0
+        self.meters = Meters()
         self.service_times = ServiceTimes()
         self.pace = Pace(self.queue)
         self.outside = Places()

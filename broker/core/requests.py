@@ -64,12 +64,14 @@ class Requests:
         pool = request.pool
         if isinstance(message, messages.WorkerReply):
             pool.completed += 1
+            pool.meters.durations.observe(now - request.received_at)
             epoch = 0 if request.session is None else request.session.epoch
             self._state.send(request.peer, messages.Reply(message.id, message.attempt, pool.level, epoch), body)
             if self._state.quarantine.entries:
                 self._state.quarantine.succeeded(request)
         else:
             pool.failed += 1
+            pool.meters.fail(message.code, now - request.received_at)
             self._state.send(request.peer, messages.Error(message.id, message.code, message.message, pool.level), body)
         took = now - request.dispatched_at
         if message.ran:

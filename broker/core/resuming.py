@@ -10,6 +10,7 @@ from typing import Any
 
 from maitred.broker.core.effects import Peer
 from maitred.broker.core.endings import Endings
+from maitred.broker.core.meters import add
 from maitred.broker.core.model import Client, Worker
 from maitred.broker.core.owners import Owners
 from maitred.broker.core.session import Session
@@ -70,6 +71,7 @@ class Resuming:
         worker.pool.homeless.pop(session.id, None)
         session.expires_at = now + message.left
         self._state.note("session.resumed", pool=worker.pool.name, session=session.name, worker=worker.id.hex())
+        add(worker.pool.meters.sessions, "resumed")
         self._send_strangers_away(session)
         for peer, request_id in session.askers:
             self._state.send(peer, messages.Reply(request_id), encode_body(row(session, now)))

@@ -29,6 +29,7 @@ from maitred.broker.core.introductions import Introductions
 from maitred.broker.core.majordomo import Majordomo
 from maitred.broker.core.majordomo_clients import MajordomoClients
 from maitred.broker.core.majordomo_workers import MajordomoWorkers
+from maitred.broker.core.meters import count_ended
 from maitred.broker.core.model import Client, Worker
 from maitred.broker.core.operations import Operations
 from maitred.broker.core.owners import Owners
@@ -106,9 +107,9 @@ class BrokerCore:
             else:
                 self._majordomo.receive(peer, message_frames, now, user)
             return self._effects(now)
-        if self.state.ended and peer in self.state.ended:  # a peer may choose its name, and this one has gone
+        if (self.state.ended and peer in self.state.ended) or (user and self._is_anothers(peer, message_frames, user)):
             self.state.note("auth.refused", side=peer.side.name.lower(), user=in_short(user))
-            return self._effects(now)
+            return self._effects(now)  # it goes by the name of a connection that is not its own, and is told nothing
         try:
             if peer.side is Side.CLIENTS:
                 message, body = frames.from_client.decode(message_frames)
@@ -276,6 +277,11 @@ class BrokerCore:
 
     # --- who may say what ---
 
+    def _is_anothers(self, peer: Peer, message_frames: Sequence[Any], user: str) -> bool:
+        """Whether the party behind this name came as another user. A HELLO may take its place."""
+        party = self.state.parties.get(peer)
+        return party is not None and party.user != user and not frames.is_hello(message_frames)
+
     def _from_client(
         self, peer: Peer, message: messages.FromClient, body: Sequence[Any], now: float, user: str
     ) -> None:
@@ -402,6 +408,8 @@ class BrokerCore:
         state = self.state
         if state.freed:
             self._owners.advance(now)
+        if state.ended:
+            count_ended(state.ended, now)
         if state.retiring:
             self._retiring.look()
         if state.draining and not state.requests and not self._drained:

@@ -14,6 +14,7 @@ from typing import Any
 
 from maitred.broker.core.account import Account
 from maitred.broker.core.endings import Endings
+from maitred.broker.core.meters import add
 from maitred.broker.core.model import Client
 from maitred.broker.core.owners import Owners
 from maitred.broker.core.pool import Pool
@@ -204,20 +205,20 @@ class Sessions:
         assert message.session is not None
         session = self.find(message.session, pool, now)
         if session is None or not session.is_open_to(client.principal):
-            self._state.refuse(client.peer, message.id, *not_found(message.session), pool.level)
+            self._state.turn_away(client.peer, message.id, pool, *not_found(message.session))
         elif session.ended is not None:
-            self._state.refuse(client.peer, message.id, Code.SESSION_LOST, *session.ended, pool.level)
+            self._state.turn_away(client.peer, message.id, pool, Code.SESSION_LOST, *session.ended)
         elif session.pool is None:
             self._join(session, pool)
             return session
         elif session.pool is not pool:
             text = f"the session belongs to pool {session.pool.name!r}"
             details = {"session": session.name, "pool": session.pool.name}
-            self._state.refuse(client.peer, message.id, Code.SESSION_POOL_MISMATCH, text, details, pool.level)
+            self._state.turn_away(client.peer, message.id, pool, Code.SESSION_POOL_MISMATCH, text, details)
         elif self._affinity(message, session) == messages.FAIL_FAST and _is_busy(session):
             text = f"the owner of session {session.name} is busy"
             details = {"pool": pool.name, "session": session.name, "reason": "session_busy"}
-            self._state.refuse(client.peer, message.id, Code.RESOURCE_EXHAUSTED, text, details, pool.level)
+            self._state.turn_away(client.peer, message.id, pool, Code.RESOURCE_EXHAUSTED, text, details)
         else:
             return session
         return None
@@ -297,6 +298,8 @@ class Sessions:
         if session.ended is None:
             self._owners.tell_listeners(session, reason, {"session": session.name, "reason": reason})
             self._state.note("session." + reason, session=session.name, served=session.served)
+            if session.pool is not None:
+                add(session.pool.meters.sessions, reason)
         if not looked:
             self._state.lives.discard(session.look_at, session)
         self._remove(session)

@@ -36,6 +36,7 @@ class PoolSettings(Struct, frozen=True):
         drain_timeout_s: how long a worker that is to go keeps its requests and sessions.
         majordomo_command: what a request of Majordomo's protocol calls; None: its first body frame says so.
         majordomo_body: what its body is: "msgpack" (one frame: the arguments) or "raw" (any frames).
+        memory_limit_bytes: of one worker, which its agent keeps: for those who watch. None: there is none.
     """
 
     name: str
@@ -57,6 +58,7 @@ class PoolSettings(Struct, frozen=True):
     drain_timeout_s: float = 30.0
     majordomo_command: str | None = None
     majordomo_body: str = "msgpack"
+    memory_limit_bytes: int | None = None
 
 
 class ClientSettings(Struct, frozen=True):

@@ -11,6 +11,7 @@ from maitred.broker.core.agent import Agent
 from maitred.broker.core.deadlines import Deadlines
 from maitred.broker.core.deaths import Deaths
 from maitred.broker.core.effects import Effect, Note, Peer, Send
+from maitred.broker.core.meters import MEANS, Ended, Histogram, add
 from maitred.broker.core.model import Client, Identity, Key, Request, Retirement, Worker
 from maitred.broker.core.policy import TRUSTED, Policy, Principal
 from maitred.broker.core.pool import Pool
@@ -79,6 +80,8 @@ class State:
         self.size = 0
         """Bytes of the arguments in `requests`."""
         self.admitted = 0
+        self.unknown_pools = 0
+        """Requests for a pool that there is not."""
         self.tickets = 0
         self.hold_until = math.inf
         """When the first batch that waits for more has waited long enough."""
@@ -99,6 +102,10 @@ class State:
         self.observed: dict[str, Any] = {}
         """What the shell says of its process: memory, descriptors, connections."""
         self.counts: dict[str, int] = {}
+        self.ended: list[Ended] = []
+        """Requests that this step has ended, until its end: their time is counted then."""
+        self.detections = {means: Histogram() for means in MEANS}
+        """By means: seconds from a worker's last sign of life until its death was known."""
         self.out: list[Effect] = []
 
     def go_by(self, policy: Policy) -> None:
@@ -140,6 +147,11 @@ class State:
         self.counts[event] = self.counts.get(event, 0) + 1
         self.out.append(Note(event, fields))
 
+    def detect(self, worker: Worker, means: str, now: float) -> None:
+        """Count how long a death may have gone unnoticed."""
+        if means in self.detections:  # whose key was withdrawn need not be dead
+            self.detections[means].observe(now - max(worker.heard_at, worker.vouched_at))
+
     def refuse(
         self,
         peer: Peer,
@@ -155,4 +167,18 @@ class State:
 
     def fail(self, request: Request, code: Code, text: str, details: Mapping[str, Any]) -> None:
         """Answer a request with an error. It has been closed."""
+        self.end(request, code)
         self.refuse(request.peer, request.key[1], code, text, details, request.pool.level)
+
+    def end(self, request: Request, code: str) -> None:
+        """Have it counted how one ended that no worker has answered."""
+        self.ended.append(Ended(request.pool.meters, code, request.received_at))
+
+    def turn_away(
+        self, peer: Peer, request_id: int, pool: Pool, code: Code, text: str, details: Mapping[str, Any] | None = None
+    ) -> None:
+        """Refuse a request, which was not accepted, with an error; `details` as `refuse` takes them."""
+        add(pool.meters.refused, code)
+        if code is Code.RESOURCE_EXHAUSTED and details is not None:
+            add(pool.meters.sheds, details["reason"])
+        self.refuse(peer, request_id, code, text, details, pool.level)

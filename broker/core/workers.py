@@ -224,6 +224,7 @@ class Workers:
         pool = worker.pool
         if self._state.deaths.add(worker.id, pool, certificate, now, worker.principal.account):
             self._state.note("worker.died", **death_fields(worker.id, pool, certificate, means))
+            self._state.detect(worker, means, now)
         self._owners.house(pool, now)
         self._dispatcher.dispatch(pool, now)
 
