@@ -107,7 +107,9 @@ class BrokerCore:
             else:
                 self._majordomo.receive(peer, message_frames, now, user)
             return self._effects(now)
-        if (self.state.ended and peer in self.state.ended) or (user and self._is_anothers(peer, message_frames, user)):
+        if (self.state.departed and peer in self.state.departed) or (
+            user and self._is_anothers(peer, message_frames, user)
+        ):
             self.state.note("auth.refused", side=peer.side.name.lower(), user=in_short(user))
             return self._effects(now)  # it goes by the name of a connection that is not its own, and is told nothing
         try:
@@ -242,7 +244,7 @@ class BrokerCore:
         if isinstance(party, Client):
             self._clients.lose(party, "its connection has ended", now)
         elif party is not None and peer not in self.state.majordomo:
-            self.state.ended[peer] = None
+            self.state.departed[peer] = None
         if peer in self.state.majordomo:
             self._majordomo.hung_up(peer, now)
         return self._effects(now)
@@ -400,8 +402,8 @@ class BrokerCore:
             if pool.homeless:  # the only worker may have been suspect, and be so no more
                 self._owners.house(pool, now)
             watch(self.state, pool, now)
-        for peer in [peer for peer in self.state.ended if peer not in self.state.parties]:
-            del self.state.ended[peer]
+        for peer in [peer for peer in self.state.departed if peer not in self.state.parties]:
+            del self.state.departed[peer]
         self._sweep_at = now + interval
 
     def _effects(self, now: float) -> list[Effect]:

@@ -58,7 +58,7 @@ class State:
         self.started_at = now
         self.pools = {name: Pool(pool, now) for name, pool in settings.pools.items()}
         self.parties: dict[Peer, Party] = {}
-        self.ended: dict[Peer, None] = {}
+        self.departed: dict[Peer, None] = {}
         """Of these, whose connections have ended, and who may come back by others."""
         self.majordomo: dict[Peer, None] = {}
         """Connections that speak Majordomo's protocol: their workers own no sessions, and are given no batches."""
