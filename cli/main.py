@@ -27,7 +27,7 @@ from maitred.cli import (
     sessions,
     workers,
 )
-from maitred.cli.options import Key, Options
+from maitred.cli.options import Key, Options, duration
 
 __all__ = ["app", "broker_main", "main"]
 
@@ -67,6 +67,9 @@ def _global_options(  # pyright: ignore[reportUnusedFunction]
         typer.Option("--endpoint", help="The broker to talk to. Default: $MAITRED_ENDPOINT, or a local one."),
     ] = None,
     key: Key = None,
+    connect_timeout: Annotated[
+        str, typer.Option("--connect-timeout", metavar="TIME", help="How long a broker may take to answer: as 500ms or 5s.")
+    ] = "5s",
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], typer.Option("-l", "--log-level", help="Of the log, on stderr.")
     ] = "info",
@@ -77,7 +80,8 @@ def _global_options(  # pyright: ignore[reportUnusedFunction]
         bool | None, typer.Option("--version", help="Print versions and exit.", callback=_print_version, is_eager=True)
     ] = None,
 ) -> None:
-    context.obj = Options(config, tuple(override or ()), endpoint, log_level, log_format, key)
+    seconds = duration(connect_timeout, "--connect-timeout")
+    context.obj = Options(config, tuple(override or ()), endpoint, log_level, log_format, key, seconds)
 
 
 app.command()(serve.up)

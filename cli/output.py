@@ -7,7 +7,7 @@ import datetime
 import enum
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn, cast
 
 import typer
@@ -15,9 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from maitred.client.errors import MaitredError, RemoteError, Unavailable
-
-__all__ = ["Exit", "as_json", "fail", "megabytes", "print_json", "print_row", "print_table", "report"]
+__all__ = ["Exit", "as_json", "fail", "megabytes", "print_json", "print_row", "print_table"]
 
 BYTES = ("rss", "peak_rss", "memory_limit", "memory", "gpu_bytes")
 """Keys of tables whose values are numbers of bytes."""
@@ -96,25 +94,3 @@ def fail(text: str, code: Exit) -> NoReturn:
     """Say what went wrong and what to do, and end."""
     print(f"maitred: {text}", file=sys.stderr)
     raise typer.Exit(code)
-
-
-def report(error: MaitredError) -> NoReturn:
-    """Put an error of the client library into words and end with the exit code for it."""
-    text = error.message
-    if isinstance(error, RemoteError) and error.details.get("traceback"):
-        text = f"{text}\n{str(error.details['traceback']).rstrip()}"
-    hints = _hints(error.details)
-    no_broker = isinstance(error, Unavailable) and error.details.get("reason") == "no_broker"
-    fail("\n  ".join([f"{type(error).__name__}: {text}", *hints]), Exit.NO_BROKER if no_broker else Exit.FAILED)
-
-
-def _hints(details: Mapping[str, Any]) -> Iterable[str]:
-    if details.get("suggestion"):
-        yield f"suggestion: {details['suggestion']}"
-    certificate = cast("dict[str, Any]", details.get("certificate") or {})
-    for key in ("cause", "signal", "exit_code", "pid", "age", "served"):
-        if certificate.get(key) is not None:
-            yield f"{key}: {certificate[key]}"
-    if certificate.get("stderr"):
-        yield "its last words:"
-        yield from (f"  {line}" for line in str(certificate["stderr"]).splitlines()[-10:])
