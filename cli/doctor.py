@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from maitred.cli.findings import BROKEN, FINE, MARKS, NOTE, Finding
-from maitred.cli.look import Json
+from maitred.cli.listing import Json
 from maitred.cli.options import Options
 from maitred.cli.output import Exit, print_json
 from maitred.config import Config, ConfigError, import_adapters, load

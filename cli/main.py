@@ -21,10 +21,12 @@ from maitred.cli import (
     keys,
     look,
     operate,
+    pools,
     quarantine,
     requests,
     serve,
     sessions,
+    top,
     workers,
 )
 from maitred.cli.options import Key, Options, duration
@@ -89,7 +91,8 @@ app.command()(serve.broker)
 app.command()(serve.pool)
 app.command()(call.call)
 app.command()(look.status)
-app.command()(look.pools)
+app.command()(top.top)
+app.add_typer(pools.app, name="pools")
 app.add_typer(workers.app, name="workers")
 app.add_typer(requests.app, name="requests")
 app.add_typer(quarantine.app, name="quarantine")

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -25,7 +25,7 @@ from maitred.config.credentials import KEY_VARIABLE, find_key
 from maitred.config.key_file import KeyFileError
 from maitred.config.rundir import read_connection
 
-__all__ = ["Key", "Options", "duration", "key_for", "load_config", "open_client", "talking_to_broker"]
+__all__ = ["Key", "Options", "duration", "endpoint_of", "key_for", "load_config", "open_client", "talking_to_broker"]
 
 
 Key = Annotated[
@@ -45,6 +45,10 @@ class Options:
     log_format: str
     key: Path | None = None
     connect_timeout_s: float = DEFAULT_CONNECT_TIMEOUT_S
+
+    def at(self, endpoint: str | None) -> Options:
+        """The same, for a broker that is looked for there."""
+        return replace(self, endpoint=endpoint)
 
 
 def load_config(options: Options) -> Config:
@@ -68,7 +72,7 @@ def duration(text: str, option: str) -> float:
     return seconds
 
 
-def _endpoint(options: Options) -> str | None:
+def endpoint_of(options: Options) -> str | None:
     """Where the broker is: as said, or in the environment, or by the configuration; None: a client looks for itself."""
     if options.endpoint or os.environ.get("MAITRED_ENDPOINT") or options.config is None:
         return options.endpoint
@@ -115,7 +119,7 @@ def open_client(options: Options) -> Client:
         Unauthenticated: it does not let this user in.
         ValueError: the endpoint is none, or the key cannot be used.
     """
-    client = Client(_endpoint(options), key=options.key, connect_timeout=options.connect_timeout_s)
+    client = Client(endpoint_of(options), key=options.key, connect_timeout=options.connect_timeout_s)
     try:
         reach.connect(client, options.connect_timeout_s)
     except BaseException:

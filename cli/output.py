@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["Exit", "as_json", "fail", "megabytes", "print_json", "print_row", "print_table"]
+__all__ = ["Exit", "age", "as_json", "counted", "fail", "megabytes", "print_json", "print_row", "print_table"]
 
 BYTES = ("rss", "peak_rss", "memory_limit", "memory", "gpu_bytes")
 """Keys of tables whose values are numbers of bytes."""
@@ -83,6 +83,20 @@ def print_row(row: Mapping[str, Any]) -> None:
     """All of one row, a line for each key."""
     for key, value in row.items():
         print(f"{key}: {value if isinstance(value, str | int | float) else as_json(value)}")
+
+
+def age(seconds: float) -> str:
+    """A time for people: "2 min 5 s"."""
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+
+
+def counted(number: int, noun: str) -> str:
+    """So many of them: "1 request", "2 requests"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def megabytes(size: float) -> str:

@@ -19,10 +19,10 @@ from maitred.client.errors import Unavailable
 
 __all__ = ["connect"]
 
-FIRST_LOOK_S = 0.2
+FIRST_LOOK_S = 0.12
 """What a broker of this host takes is a hundredth of it; where it is not enough nothing is lost but this."""
 
-RESTART_S = 0.2
+RESTART_S = 0.1
 """How long nobody may listen: a broker that `maitred up` starts again is as good as there, and a command of a script that
 hits just that moment need not fail. Together with the first look it leaves a command more than half of a second."""
 
