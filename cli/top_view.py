@@ -27,6 +27,9 @@ SPARK_CELLS = 12
 GAP = 2
 """Cells between columns."""
 
+LEAST_CELLS = 8
+"""What words may be cut down to; numbers never are: their column is left out instead."""
+
 LEAST_ROWS = 1
 """On the smallest screen, too, the row under the cursor can be seen."""
 
@@ -140,7 +143,8 @@ def _fitting(columns: Sequence[Column], cells: list[list[str]], width: int) -> l
     left = width
     for number, column in enumerate(columns):
         wide = max(cell_len(column.heading), *(cell_len(line[number]) for line in cells))
-        if found and left < min(wide, len(column.heading)):
+        least = wide if column.right or not column.heading else min(wide, max(len(column.heading), LEAST_CELLS))
+        if found and left < least:
             break
         found.append((column, max(1, min(wide, left))))
         left -= wide + GAP
@@ -154,6 +158,7 @@ def _line(cells: Sequence[str], fitting: list[tuple[Column, int]], styles: Seque
         text.truncate(wide, overflow="ellipsis")
         text.align("right" if column.right else "left", wide)
         line.append_text(text).append(" " * GAP)
+    line.rstrip()
     return line
 
 
