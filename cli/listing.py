@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
 from maitred.cli import complete
 from maitred.cli.failures import described
@@ -35,7 +36,7 @@ SHOWN_IDS = 10
 """Of those that begin alike: enough to choose from, and one screen."""
 
 
-class ListsByDefault(typer.core.TyperGroup):
+class ListsByDefault(TyperGroup):
     """A group of commands that is `ls` where no other is named: `maitred workers --json`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -132,13 +133,12 @@ def one(rows: Mapping[str, dict[str, Any]], begins: str, what: str) -> dict[str,
 
     `rows` by id; `what` is the command that lists them: "workers".
     """
-    if begins in rows:
-        return rows[begins]
-    found = [key for key in rows if key.startswith(begins)]
-    if len(found) == 1:
-        return rows[found[0]]
+    found = [begins] if begins in rows else [key for key in rows if key.startswith(begins)]
     if not found:
         fail(f"no id of {what} begins with {begins!r}; `maitred {what}` shows what is there", Exit.FAILED)
-    shown = "".join(f"\n  {key}" for key in found[:SHOWN_IDS])
-    more = f"\n  and {len(found) - SHOWN_IDS} more" if len(found) > SHOWN_IDS else ""
-    fail(f"{len(found)} ids of {what} begin with {begins!r}; say more of the one you mean:{shown}{more}", Exit.FAILED)
+    if len(found) > 1:
+        shown = "".join(f"\n  {key}" for key in found[:SHOWN_IDS])
+        more = f"\n  and {len(found) - SHOWN_IDS} more" if len(found) > SHOWN_IDS else ""
+        which = f"{len(found)} ids of {what} begin with {begins!r}"
+        fail(f"{which}; say more of the one you mean:{shown}{more}", Exit.FAILED)
+    return rows[found[0]]

@@ -20,6 +20,7 @@ from maitred.cli import (
     doctor,
     keys,
     look,
+    mapping,
     operate,
     pools,
     quarantine,
@@ -70,7 +71,8 @@ def _global_options(  # pyright: ignore[reportUnusedFunction]
     ] = None,
     key: Key = None,
     connect_timeout: Annotated[
-        str, typer.Option("--connect-timeout", metavar="TIME", help="How long a broker may take to answer: as 500ms or 5s.")
+        str,
+        typer.Option("--connect-timeout", metavar="TIME", help="How long a broker may take to answer: as 500ms or 5s."),
     ] = "5s",
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], typer.Option("-l", "--log-level", help="Of the log, on stderr.")
@@ -90,6 +92,7 @@ app.command()(serve.up)
 app.command()(serve.broker)
 app.command()(serve.pool)
 app.command()(call.call)
+app.command("map")(mapping.map_lines)
 app.command()(look.status)
 app.command()(top.top)
 app.add_typer(pools.app, name="pools")

@@ -17,9 +17,7 @@ __all__ = ["POOL_COLUMNS", "app", "bounds", "print_pools", "remarks"]
 
 app = new_group("Pools: how many workers they have, what waits, what keeps them from serving.")
 
-Name = Annotated[
-    str, typer.Argument(metavar="POOL", help="Its name, or how it begins.", autocompletion=complete.pools)
-]
+Name = Annotated[str, typer.Argument(metavar="POOL", help="Its name, or how it begins.", autocompletion=complete.pools)]
 
 POOL_COLUMNS = {
     "POOL": "name",

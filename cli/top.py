@@ -32,7 +32,9 @@ __all__ = ["top"]
 LOOK_S = 0.5
 """How often the screen is drawn where nothing happens: that nothing comes is to be seen, too."""
 
-Once = Annotated[bool, typer.Option("--once", help="Print one look as plain text. So it is where output is no terminal.")]
+Once = Annotated[
+    bool, typer.Option("--once", help="Print one look as plain text. So it is where output is no terminal.")
+]
 
 
 def top(context: typer.Context, once: Once = False) -> None:
@@ -108,10 +110,10 @@ class _Screen:
                     self._model.take(answer)
                 else:
                     self._model.fail(str(answer))
-        if self._keyboard.descriptor in ready and any([self._model.press(key) for key in self._keyboard.read()]):
-            return False
+        keys = self._keyboard.read() if self._keyboard.descriptor in ready else []
+        leaves = any(self._model.press(key) for key in keys)
         self._asking.show(self._model.view)
-        return True
+        return not leaves
 
 
 @contextlib.contextmanager

@@ -1,8 +1,8 @@
 """What `maitred top` shows, without a screen, a keyboard or a broker: rows, their order, and what each key changes.
 
-    take(snapshot) · fail(text)        what the broker said, or why it said nothing
-    press(key) → whether to leave      what the user wants
-    shown() → rows                     filtered and in order; `top_view` draws them
+take(snapshot) · fail(text)        what the broker said, or why it said nothing
+press(key) → whether to leave      what the user wants
+shown() → rows                     filtered and in order; `top_view` draws them
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The screen of `maitred top`, drawn from its model: lines of text that fit. Colour stands only where something is wrong."""
+"""The screen of `maitred top`, drawn from its model: lines that fit. Colour stands only where something is wrong."""
 
 from __future__ import annotations
 
@@ -68,7 +68,9 @@ def sparkline(values: Sequence[float], *, blocks: bool = True) -> str:
     marks = BLOCKS if blocks else PLAIN_BLOCKS
     last = list(values)[-SPARK_CELLS:]
     top = max(last, default=0)
-    return "".join(marks[min(len(marks) - 1, int(value / top * (len(marks) - 1) + 0.5)) if top else 0] for value in last)
+    return "".join(
+        marks[min(len(marks) - 1, int(value / top * (len(marks) - 1) + 0.5)) if top else 0] for value in last
+    )
 
 
 def _head(model: Model, endpoint: str) -> Iterable[Text]:
@@ -178,7 +180,13 @@ def _time(key: str) -> Callable[[dict[str, Any], Model], str]:
         seconds = row.get(key)
         if seconds is None:
             return "-"
-        return f"{seconds:.1f}s" if seconds < 60 else f"{seconds / 60:.0f}min" if seconds < 7200 else f"{seconds / 3600:.0f}h"
+        return (
+            f"{seconds:.1f}s"
+            if seconds < 60
+            else f"{seconds / 60:.0f}min"
+            if seconds < 7200
+            else f"{seconds / 3600:.0f}h"
+        )
 
     return show
 

@@ -18,7 +18,9 @@ __all__ = ["app", "print_workers"]
 app = new_group("Worker processes, alive and dead.")
 
 Dead = Annotated[bool, typer.Option("--dead", help="Those that died of late, and why.")]
-Id = Annotated[str, typer.Argument(metavar="ID", help="As the list shows it, or how it begins.", autocompletion=complete.workers)]
+Id = Annotated[
+    str, typer.Argument(metavar="ID", help="As the list shows it, or how it begins.", autocompletion=complete.workers)
+]
 
 COLUMNS = {
     "ID": "short_id",

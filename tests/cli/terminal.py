@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import pty
@@ -25,7 +26,9 @@ class Terminal:
         raw: every byte that it has written.
     """
 
-    def __init__(self, environment: dict[str, str], directory: Path, *words: str, columns: int = 120, lines: int = 30) -> None:
+    def __init__(
+        self, environment: dict[str, str], directory: Path, *words: str, columns: int = 120, lines: int = 30
+    ) -> None:
         self._end, theirs = pty.openpty()
         self._screen = pyte.Screen(columns, lines)
         self._stream = pyte.ByteStream(self._screen)
@@ -91,10 +94,8 @@ class Terminal:
             self.process.kill()
             self.process.wait()
         for end in (self._end, self._theirs):
-            try:
+            with contextlib.suppress(OSError):
                 os.close(end)
-            except OSError:
-                pass
 
     def _set_size(self, columns: int, lines: int) -> None:
         fcntl.ioctl(self._end, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))

@@ -18,6 +18,9 @@ pytestmark = pytest.mark.slow
 WITHIN_S = 1.0
 """A command takes no longer, with the start of the interpreter."""
 
+BEYOND_START_S = 0.5
+"""Where the machine is busy with other things an interpreter alone may take as long: then what comes after it counts."""
+
 PATIENCE_S = 0.5
 """What an address that says nothing is given here; by default it is more."""
 
@@ -83,6 +86,13 @@ def test_no_command_is_forgotten() -> None:
     assert names == ALONE | {words[0] for words in COMMANDS}
 
 
+def start_s(shell: Shell) -> float:
+    """What a command takes just now that asks nobody."""
+    began = time.monotonic()
+    assert shell.maitred("--version").returncode == 0
+    return time.monotonic() - began
+
+
 def took(shell: Shell, *words: str, within_s: float = WITHIN_S) -> str:
     """Its one line, once it came in time."""
     found: list[float] = []
@@ -93,7 +103,7 @@ def took(shell: Shell, *words: str, within_s: float = WITHIN_S) -> str:
         assert (done.returncode, done.stdout) == (3, ""), done.stderr
         assert len(done.stderr.splitlines()) == 1, done.stderr
         assert "maitred up" in done.stderr
-        if found[-1] < within_s:
+        if found[-1] < within_s or found[-1] - start_s(shell) < within_s - BEYOND_START_S:
             return done.stderr
     raise AssertionError(f"it took {found} s")
 

@@ -116,7 +116,7 @@ def test_rates_are_those_of_the_load(house: House, top: Open) -> None:
     terminal.shows("general")
     for _ in house.client.map("general", "echo", ({"message": "x"} for _ in range(3000)), window=4):
         pass
-    terminal.when(lambda text: any(line.split()[-1].endswith("/s") and "0/s" != line.split()[-1]
+    terminal.when(lambda text: any(line.split()[-1].endswith("/s") and line.split()[-1] != "0/s"
                                    for line in text.splitlines() if "queued," in line))  # fmt: skip
 
 
