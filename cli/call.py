@@ -15,19 +15,24 @@ from maitred.cli.options import Options, duration, talking_to_broker
 from maitred.cli.output import print_json
 from maitred.client.progress import Bar
 
-__all__ = ["Command", "PoolName", "Priority", "Session", "Timeout", "call", "saying_that_it_is_stopped"]
+__all__ = ["EXTRA", "Command", "PoolName", "Priority", "Session", "Timeout", "call", "saying_that_it_is_stopped"]
 
 PoolName = Annotated[
     str,
-    typer.Argument(help="The pool; - lets the broker choose, or the session.", autocompletion=complete.pools),
+    typer.Argument(
+        metavar="POOL", help="The pool; - lets the broker choose, or the session.", autocompletion=complete.pools
+    ),
 ]
-Command = Annotated[str, typer.Argument(help="The command.", autocompletion=complete.commands)]
+Command = Annotated[str, typer.Argument(metavar="COMMAND", help="The command.", autocompletion=complete.commands)]
 Arguments = Annotated[
-    list[str] | None,
+    str | None,
     typer.Argument(
         metavar="[JSON]", help="Arguments, a JSON object; - reads standard input, @FILE a file. Default: none."
     ),
 ]
+EXTRA = {"allow_extra_args": True, "help_option_names": ["-h", "--help"]}
+"""Settings of the command: JSON that a shell took apart arrives as several words, and its user is told so."""
+
 Stream = Annotated[
     bool,
     typer.Option("--stream", help="Print parts as they come, a line each; the last is the result. A terminal shows "
@@ -57,7 +62,7 @@ def call(
 ) -> None:
     """Run one command and print its result as JSON. Ctrl-C has it stopped."""
     options: Options = context.obj
-    arguments = read_arguments(args or [])
+    arguments = read_arguments([] if args is None else [args, *context.args])
     seconds = None if timeout is None else duration(timeout, "--timeout")
     name = None if pool == "-" else pool
     with talking_to_broker(options) as client, saying_that_it_is_stopped("the request"):

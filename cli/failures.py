@@ -17,7 +17,7 @@ LAST_WORDS = 10
 """Lines of a dead worker's standard error that are shown; `maitred workers show` has all that were kept."""
 
 KEYS = {
-    "key_needed": "show one: `maitred --key FILE …`, or set MAITRED_KEY; where the broker runs, `maitred keys new` makes it",
+    "key_needed": "show one: `maitred --key FILE …`, or set MAITRED_KEY; `maitred keys new`, where the broker is, makes it",
     "refused": "show a key that is authorised (--key FILE, or MAITRED_KEY); whoever runs the broker authorises one in its "
     "authorisation file, and then says `maitred reload`",
     "no_keys": "leave --key out, and unset MAITRED_KEY",
@@ -26,7 +26,7 @@ KEYS = {
 """What to do, by the reason of an `Unauthenticated`."""
 
 RIGHTS = {
-    "operate": "a key of role operator may (`maitred keys new NAME --role operator`), and on its host the broker's own user",
+    "operate": "a key of role operator may (`maitred keys new`), and on its host the broker's own user",
     "read": "operators may, and keys with `read = true`",
     "call": "whoever runs the broker can allow it: `call` of this key in the authorisation file, then `maitred reload`",
     "serve": "a key of role worker or agent may serve the pools that its `serve` names",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+from typer.core import TyperGroup
 
 from maitred.cli import (
     bench,
@@ -34,6 +35,18 @@ from maitred.cli.options import Key, Options, duration
 
 __all__ = ["app", "broker_main", "main"]
 
+ORDER = (
+    *("up", "broker", "pool", "call", "map", "status", "top", "pools", "workers", "requests", "sessions", "quarantine"),
+    *("scale", "recycle", "drain", "pause", "resume", "reload", "config", "keys", "doctor", "bench"),
+)
+"""Of the commands, as help lists them: what runs, what calls, what looks, what operates. Others follow."""
+
+
+class _InOrder(TyperGroup):
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(self.commands, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
+
+
 _new_app = functools.partial(
     typer.Typer,
     pretty_exceptions_enable=False,
@@ -41,7 +54,10 @@ _new_app = functools.partial(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app = _new_app(
-    name="maitred", help="Route msgpack requests to named pools of warm Python workers.", no_args_is_help=True
+    name="maitred",
+    cls=_InOrder,
+    help="Route msgpack requests to named pools of warm Python workers.",
+    no_args_is_help=True,
 )
 broker_app = _new_app(name="maitred-broker")
 
@@ -91,7 +107,7 @@ def _global_options(  # pyright: ignore[reportUnusedFunction]
 app.command()(serve.up)
 app.command()(serve.broker)
 app.command()(serve.pool)
-app.command()(call.call)
+app.command(context_settings=call.EXTRA)(call.call)
 app.command("map")(mapping.map_lines)
 app.command()(look.status)
 app.command()(top.top)

@@ -32,7 +32,10 @@ File = Annotated[
     typer.Argument(metavar="[FILE]", help="A JSON object a line: the arguments of a call. Default: standard input."),
 ]
 Concurrency = Annotated[
-    int, typer.Option("--concurrency", min=1, help="Calls under way at a time, at most; fewer where the pool is full.")
+    int,
+    typer.Option(
+        "--concurrency", metavar="N", min=1, help="Calls under way at a time, at most; fewer where the pool is full."
+    ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")]
 
@@ -51,6 +54,7 @@ def map_lines(
     """Run a command for each line of JSON and print the results, a line each, in the same order.
 
     The line of a call that failed is {"error": …}; the others go on, and the exit code is 1. Ctrl-C has all stopped.
+    Lines are read ahead of the results: of a pipe that stands still, results may wait for its next line or its end.
     """
     options: Options = context.obj
     seconds = None if timeout is None else duration(timeout, "--timeout")

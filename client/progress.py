@@ -31,16 +31,15 @@ class Bar:
         self._next = 0.0
         self._painted = False
 
-    def show(self, share: float | None, words: str, *, last: bool = False) -> None:
+    def show(self, share: float | None, words: str) -> None:
         """Paint it, unless it was painted just now.
 
         Args:
             share: 0 to 1; None: nobody knows, and there is no bar.
             words: what stands behind the bar.
-            last: paint it whenever it was painted before.
         """
         now = time.monotonic()
-        if not self._shows or (now < self._next and not last):
+        if not self._shows or now < self._next:
             return
         self._next, self._painted = now + EVERY_S, True
         bar = ""
@@ -67,16 +66,18 @@ def shown(values: Iterable[Value], total: int | None, out: TextIO | None = None)
         total: how many there will be; None: nobody knows.
         out: where to show it; None: standard error.
     """
-    bar, began, count = Bar(out), time.monotonic(), 0
-    failed = 0
+    bar, began, count, failed = Bar(out), time.monotonic(), 0, 0
+    together = sys.stdout.isatty()  # whoever prints the values prints them where the bar stands
     source: Iterator[Value] = iter(values)
     try:
-        bar.show(None if total is None else 0.0, "0 done")
+        bar.show(0.0 if total else None, "0 done")
         for value in source:
             count += 1
             failed += isinstance(value, Exception)
-            bar.show(None if not total else count / total, _words(count, failed, total, time.monotonic() - began))
+            if together:
+                bar.clear()
             yield value
+            bar.show(count / total if total else None, _words(count, failed, total, time.monotonic() - began))
     finally:
         bar.clear()
         close: Any = getattr(source, "close", None)
