@@ -13,7 +13,7 @@ import typer
 
 from maitred.client import Client
 
-__all__ = ["config_keys", "pools", "requests", "sessions", "targets", "workers"]
+__all__ = ["commands", "config_keys", "pools", "requests", "sessions", "targets", "workers"]
 
 PATIENCE_S = 0.3
 """For all of it: longer, and the shell seems to hang."""

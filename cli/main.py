@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 from maitred.cli import (
     bench,
     call,
+    complete,
     configuration,
     doctor,
     keys,
@@ -79,7 +80,13 @@ def _global_options(  # pyright: ignore[reportUnusedFunction]
         typer.Option("-c", "--config", help="The configuration. Default: ./maitred.toml, if there is one."),
     ] = None,
     override: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: --set pools.general.size=4")
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Override a key: --set pools.general.size=4",
+            autocompletion=complete.config_keys,
+        ),
     ] = None,
     endpoint: Annotated[
         str | None,

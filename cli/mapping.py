@@ -33,9 +33,7 @@ File = Annotated[
 ]
 Concurrency = Annotated[
     int,
-    typer.Option(
-        "--concurrency", metavar="N", min=1, help="Calls under way at a time, at most; fewer where the pool is full."
-    ),
+    typer.Option("--concurrency", metavar="N", min=1, help="Calls at a time, at most; fewer where the pool is full."),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")]
 

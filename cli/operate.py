@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from maitred.cli import progress
+from maitred.cli import complete, progress
 from maitred.cli.options import Options, talking_to_broker
 from maitred.cli.output import Exit, fail, print_json
 from maitred.cli.progress import Goal
@@ -26,13 +26,22 @@ __all__ = ["drain", "pause", "recycle", "reload", "resume", "scale"]
 POLL_S = 0.1
 """How often the tables are asked for: often enough for a person, and nothing to a broker."""
 
-Pool = Annotated[str, typer.Argument(metavar="POOL")]
+Pool = Annotated[str, typer.Argument(metavar="POOL", help="Its name.", autocompletion=complete.pools)]
 Target = Annotated[
     str,
-    typer.Argument(metavar="POOL|WORKER", help="A pool's name, or the first digits of a worker's id, four or more."),
+    typer.Argument(
+        metavar="POOL|WORKER",
+        help="A pool's name, or the first digits of a worker's id, four or more.",
+        autocompletion=complete.targets,
+    ),
 ]
-Drained = Annotated[str, typer.Argument(metavar="[POOL|WORKER]", help="As for recycle. Default: all pools.")]
-Resumed = Annotated[str, typer.Argument(metavar="[POOL]", help="Default: all pools.")]
+Drained = Annotated[
+    str,
+    typer.Argument(
+        metavar="[POOL|WORKER]", help="As for recycle. Default: all pools.", autocompletion=complete.targets
+    ),
+]
+Resumed = Annotated[str, typer.Argument(metavar="[POOL]", help="Default: all pools.", autocompletion=complete.pools)]
 Size = Annotated[int, typer.Argument(metavar="N", min=0, help="Within the bounds of the pool's size.")]
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Return once it is done, or once it has begun.")]
 Json = Annotated[bool, typer.Option("--json", help="Print what was changed as JSON.")]

@@ -51,7 +51,8 @@ class Bar:
         self._out.flush()
 
     def clear(self) -> None:
-        """Take it away, so that something else can be written."""
+        """Take it away, so that something else can be written; it comes back with the next `show`."""
+        self._next = 0.0
         if self._painted:
             self._out.write("\r\x1b[K")
             self._out.flush()
