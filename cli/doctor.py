@@ -69,6 +69,7 @@ def _checks(config: Config | None, options: Options) -> Iterator[Check]:
     yield host_checks.gpu
     yield lambda: host_checks.descriptors(config)
     yield lambda: host_checks.memory(config)
+    yield lambda: host_checks.limits(config)
     yield lambda: host_checks.processes(config)
     yield host_checks.clock_check
     yield lambda: broker_checks.directory(config)

@@ -15,11 +15,11 @@ from rich.console import Console
 from rich.text import Text
 
 from maitred.cli import complete, progress
-from maitred.cli.options import Options, talking_to_broker
+from maitred.cli.options import Options, duration, talking_to_broker
 from maitred.cli.output import Exit, fail, print_json
 from maitred.cli.progress import Goal
 from maitred.client import Client
-from maitred.config import format_duration, parse_duration
+from maitred.config import format_duration
 
 __all__ = ["drain", "pause", "recycle", "reload", "resume", "scale"]
 
@@ -137,10 +137,7 @@ class _Operation:
 @contextmanager
 def _operating(context: typer.Context, timeout: str) -> Generator[_Operation]:
     options: Options = context.obj
-    try:
-        timeout_s = parse_duration(timeout)
-    except ValueError as error:
-        fail(f"--timeout: {error}", Exit.USAGE)
+    timeout_s = duration(timeout, "--timeout")
     with talking_to_broker(options) as client:
         yield _Operation(client, timeout_s)
 
