@@ -16,7 +16,7 @@ from maitred.cli.failures import described
 from maitred.cli.options import Options, duration, open_client, talking_to_broker
 from maitred.cli.output import Exit, fail, print_json
 from maitred.client import Client
-from maitred.client.errors import MaitredError, Unavailable
+from maitred.client.errors import DeadlineExceeded, MaitredError, Unavailable
 from maitred.config.problems import nearest
 
 __all__ = ["Json", "ListsByDefault", "OfPool", "Rows", "Watch", "check_pool", "look", "new_group", "one", "watching"]
@@ -104,7 +104,7 @@ def _look_again(options: Options, client: Client, once: Callable[[Client], None]
         console.print(f"{time.strftime('%H:%M:%S')}", style="dim", highlight=False)
     try:
         once(client)
-    except Unavailable as error:
+    except (Unavailable, DeadlineExceeded) as error:
         print(f"maitred: {described(error)}; trying again", file=sys.stderr, flush=True)
         client.close()
         return _reopened(options, client)
