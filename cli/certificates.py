@@ -9,8 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from maitred.cli.look import age
-from maitred.cli.output import megabytes
+from maitred.cli.output import age, megabytes
 
 __all__ = ["print_certificate"]
 

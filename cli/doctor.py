@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from maitred.cli.findings import BROKEN, FINE, MARKS, NOTE, Finding
-from maitred.cli.look import Json
+from maitred.cli.listing import Json
 from maitred.cli.options import Options
 from maitred.cli.output import Exit, print_json
 from maitred.config import Config, ConfigError, import_adapters, load
@@ -69,6 +69,7 @@ def _checks(config: Config | None, options: Options) -> Iterator[Check]:
     yield host_checks.gpu
     yield lambda: host_checks.descriptors(config)
     yield lambda: host_checks.memory(config)
+    yield lambda: host_checks.limits(config)
     yield lambda: host_checks.processes(config)
     yield host_checks.clock_check
     yield lambda: broker_checks.directory(config)

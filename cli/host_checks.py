@@ -21,7 +21,7 @@ from maitred.cli.findings import BROKEN, FINE, NOTE, Finding
 from maitred.config import Config, cpus, gpus
 from maitred.transport import clock
 
-__all__ = ["clock_check", "curve", "descriptors", "gpu", "interpreter", "libraries", "memory", "processes"]
+__all__ = ["clock_check", "curve", "descriptors", "gpu", "interpreter", "libraries", "limits", "memory", "processes"]
 
 OLDEST_PYTHON = (3, 11)
 OLDEST_LIBZMQ = (4, 3, 2)
@@ -37,6 +37,9 @@ SPARE_DESCRIPTORS = 256
 
 TRIED_LIMIT_BYTES = 1024**3
 """Nobody is put under it: it is only asked who would keep it."""
+
+POLLED = "polling"
+"""The way to keep a limit that comes too late for who grows fast."""
 
 SLOW_CLOCKS = ("hpet", "acpi_pm", "jiffies")
 """Kernel clocks that take microseconds to read; the broker reads its clock several times a request."""
@@ -116,10 +119,9 @@ def descriptors(config: Config | None) -> Finding:
 
 
 def memory(config: Config | None) -> Finding:
-    """How memory limits are kept here, and whether there is as much as they allow."""
+    """Whether there is as much as the limits of all workers allow."""
     host = psutil.virtual_memory()
     found = f"{host.total / 1e9:.1f} GB in all, {host.available / 1e9:.1f} GB free"
-    found += f"; {_limits_kept()}"
     pools = config.pools.values() if config else ()
     allowed = sum(pool.memory_limit_bytes * pool.size.max for pool in pools if pool.memory_limit_bytes)
     if allowed > host.total:
@@ -128,14 +130,19 @@ def memory(config: Config | None) -> Finding:
     return Finding("memory", FINE, found)
 
 
-def _limits_kept() -> str:
-    """By what a worker's limit would be kept, and why by nothing better."""
-    try:
-        kept: Any = importlib.import_module("maitred.worker.memory").keeper(TRIED_LIMIT_BYTES, "doctor")
-    except ImportError:
-        return "how limits are kept is not built in"
+def limits(config: Config | None) -> Finding:
+    """By what a worker's memory limit would be kept here, tried, and why by nothing better."""
+    kept: Any = importlib.import_module("maitred.worker.memory").keeper(TRIED_LIMIT_BYTES, "doctor")
     kept.close()
-    return f"limits are kept by {kept.mode}" + (f" ({kept.why})" if kept.why else "")
+    found = f"kept by {kept.mode}" + (f" ({kept.why})" if kept.why else "")
+    wanted = config is None or any(pool.memory_limit_bytes for pool in config.pools.values())
+    if kept.mode == POLLED and wanted:
+        todo = (
+            "a worker that grows fast passes its limit. Have a control group delegated: Delegate=yes in the unit, or "
+            "`systemd-run --user --scope -p Delegate=yes maitred up`; in a container: docs/limits.md"
+        )
+        return Finding("memory limits", NOTE, found, todo)
+    return Finding("memory limits", FINE, found)
 
 
 def processes(config: Config | None) -> Finding:

@@ -34,7 +34,7 @@ def keys(config: Config) -> list[Finding]:
         found.append(Finding("authorisation", NOTE, f"{it.authorized_file} counts for nothing", todo))
     else:
         found.append(Finding("broker's key", FINE, "none: tcp:// is for this host alone, or insecure"))
-    if it.http_token_file is not None:
+    if it.http:
         found.append(_token(it.http_token_file))
     return found
 
@@ -71,9 +71,14 @@ def _authorized(path: Path) -> Finding:
     return Finding("authorisation", FINE, f"{path}: {len(entries)} {'key' if len(entries) == 1 else 'keys'}")
 
 
-def _token(path: Path) -> Finding:
+def _token(path: Path | None) -> Finding:
+    if path is None:
+        return Finding(
+            "token of HTTP", FINE, "none: HTTP is for this host, and only shows; broker.http_token names a file"
+        )
     try:
         read_secret(path)
     except KeyFileError as error:
-        return Finding("token of HTTP", BROKEN, str(error), "the broker does not start")
+        todo = "" if path.exists() else f"make it: (umask 077; openssl rand -hex 32 > {path})"
+        return Finding("token of HTTP", BROKEN, str(error), todo or "the broker does not start")
     return Finding("token of HTTP", FINE, f"{path} can be read by its owner only")

@@ -12,24 +12,41 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+from typer.core import TyperGroup
 
 from maitred.cli import (
     bench,
     call,
+    complete,
     configuration,
     doctor,
     keys,
     look,
+    mapping,
     operate,
+    pools,
     quarantine,
     requests,
     serve,
     sessions,
+    top,
     workers,
 )
-from maitred.cli.options import Key, Options
+from maitred.cli.options import Key, Options, duration
 
 __all__ = ["app", "broker_main", "main"]
+
+ORDER = (
+    *("up", "broker", "pool", "call", "map", "status", "top", "pools", "workers", "requests", "sessions", "quarantine"),
+    *("scale", "recycle", "drain", "pause", "resume", "reload", "config", "keys", "doctor", "bench"),
+)
+"""Of the commands, as help lists them: what runs, what calls, what looks, what operates. Others follow."""
+
+
+class _InOrder(TyperGroup):
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(self.commands, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
+
 
 _new_app = functools.partial(
     typer.Typer,
@@ -38,7 +55,10 @@ _new_app = functools.partial(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app = _new_app(
-    name="maitred", help="Route msgpack requests to named pools of warm Python workers.", no_args_is_help=True
+    name="maitred",
+    cls=_InOrder,
+    help="Route msgpack requests to named pools of warm Python workers.",
+    no_args_is_help=True,
 )
 broker_app = _new_app(name="maitred-broker")
 
@@ -60,13 +80,23 @@ def _global_options(  # pyright: ignore[reportUnusedFunction]
         typer.Option("-c", "--config", help="The configuration. Default: ./maitred.toml, if there is one."),
     ] = None,
     override: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: --set pools.general.size=4")
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Override a key: --set pools.general.size=4",
+            autocompletion=complete.config_keys,
+        ),
     ] = None,
     endpoint: Annotated[
         str | None,
         typer.Option("--endpoint", help="The broker to talk to. Default: $MAITRED_ENDPOINT, or a local one."),
     ] = None,
     key: Key = None,
+    connect_timeout: Annotated[
+        str,
+        typer.Option("--connect-timeout", metavar="TIME", help="How long a broker may take to answer: as 500ms or 5s."),
+    ] = "5s",
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], typer.Option("-l", "--log-level", help="Of the log, on stderr.")
     ] = "info",
@@ -77,15 +107,18 @@ def _global_options(  # pyright: ignore[reportUnusedFunction]
         bool | None, typer.Option("--version", help="Print versions and exit.", callback=_print_version, is_eager=True)
     ] = None,
 ) -> None:
-    context.obj = Options(config, tuple(override or ()), endpoint, log_level, log_format, key)
+    seconds = duration(connect_timeout, "--connect-timeout")
+    context.obj = Options(config, tuple(override or ()), endpoint, log_level, log_format, key, seconds)
 
 
 app.command()(serve.up)
 app.command()(serve.broker)
 app.command()(serve.pool)
-app.command()(call.call)
+app.command(context_settings=call.EXTRA)(call.call)
+app.command("map")(mapping.map_lines)
 app.command()(look.status)
-app.command()(look.pools)
+app.command()(top.top)
+app.add_typer(pools.app, name="pools")
 app.add_typer(workers.app, name="workers")
 app.add_typer(requests.app, name="requests")
 app.add_typer(quarantine.app, name="quarantine")

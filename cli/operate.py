@@ -14,25 +14,34 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from maitred.cli import progress
-from maitred.cli.options import Options, talking_to_broker
+from maitred.cli import complete, progress
+from maitred.cli.options import Options, duration, talking_to_broker
 from maitred.cli.output import Exit, fail, print_json
 from maitred.cli.progress import Goal
 from maitred.client import Client
-from maitred.config import format_duration, parse_duration
+from maitred.config import format_duration
 
 __all__ = ["drain", "pause", "recycle", "reload", "resume", "scale"]
 
 POLL_S = 0.1
 """How often the tables are asked for: often enough for a person, and nothing to a broker."""
 
-Pool = Annotated[str, typer.Argument(metavar="POOL")]
+Pool = Annotated[str, typer.Argument(metavar="POOL", help="Its name.", autocompletion=complete.pools)]
 Target = Annotated[
     str,
-    typer.Argument(metavar="POOL|WORKER", help="A pool's name, or the first digits of a worker's id, four or more."),
+    typer.Argument(
+        metavar="POOL|WORKER",
+        help="A pool's name, or the first digits of a worker's id, four or more.",
+        autocompletion=complete.targets,
+    ),
 ]
-Drained = Annotated[str, typer.Argument(metavar="[POOL|WORKER]", help="As for recycle. Default: all pools.")]
-Resumed = Annotated[str, typer.Argument(metavar="[POOL]", help="Default: all pools.")]
+Drained = Annotated[
+    str,
+    typer.Argument(
+        metavar="[POOL|WORKER]", help="As for recycle. Default: all pools.", autocompletion=complete.targets
+    ),
+]
+Resumed = Annotated[str, typer.Argument(metavar="[POOL]", help="Default: all pools.", autocompletion=complete.pools)]
 Size = Annotated[int, typer.Argument(metavar="N", min=0, help="Within the bounds of the pool's size.")]
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Return once it is done, or once it has begun.")]
 Json = Annotated[bool, typer.Option("--json", help="Print what was changed as JSON.")]
@@ -128,10 +137,7 @@ class _Operation:
 @contextmanager
 def _operating(context: typer.Context, timeout: str) -> Generator[_Operation]:
     options: Options = context.obj
-    try:
-        timeout_s = parse_duration(timeout)
-    except ValueError as error:
-        fail(f"--timeout: {error}", Exit.USAGE)
+    timeout_s = duration(timeout, "--timeout")
     with talking_to_broker(options) as client:
         yield _Operation(client, timeout_s)
 

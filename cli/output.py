@@ -7,7 +7,7 @@ import datetime
 import enum
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn, cast
 
 import typer
@@ -15,9 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from maitred.client.errors import MaitredError, RemoteError, Unavailable
-
-__all__ = ["Exit", "as_json", "fail", "megabytes", "print_json", "print_row", "print_table", "report"]
+__all__ = ["Exit", "age", "as_json", "cell", "counted", "fail", "megabytes", "print_json", "print_row", "print_table"]
 
 BYTES = ("rss", "peak_rss", "memory_limit", "memory", "gpu_bytes")
 """Keys of tables whose values are numbers of bytes."""
@@ -64,14 +62,15 @@ def print_table(columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]], *
         numeric = all(isinstance(row.get(key), int | float | None) for row in rows)
         table.add_column(heading, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(_cell(key, row.get(key))) for key in shown.values()))  # as it is: "[b]" may be a name
+        table.add_row(*(Text(cell(key, row.get(key))) for key in shown.values()))  # as it is: "[b]" may be a name
     console = Console()
     if not console.is_terminal:
         console = Console(width=200)
     console.print(table)
 
 
-def _cell(key: str, value: Any) -> str:
+def cell(key: str, value: Any) -> str:
+    """One value as people read it, by the name of its column."""
     if value is None:
         return "-"
     if key in BYTES and not isinstance(value, str):
@@ -87,6 +86,20 @@ def print_row(row: Mapping[str, Any]) -> None:
         print(f"{key}: {value if isinstance(value, str | int | float) else as_json(value)}")
 
 
+def age(seconds: float) -> str:
+    """A time for people: "2 min 5 s"."""
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+
+
+def counted(number: int, noun: str) -> str:
+    """So many of them: "1 request", "2 requests"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def megabytes(size: float) -> str:
     """A number of bytes for people."""
     return f"{size / 1e6:,.0f} MB"
@@ -96,31 +109,3 @@ def fail(text: str, code: Exit) -> NoReturn:
     """Say what went wrong and what to do, and end."""
     print(f"maitred: {text}", file=sys.stderr)
     raise typer.Exit(code)
-
-
-def report(error: MaitredError) -> NoReturn:
-    """Put an error of the client library into words and end with the exit code for it."""
-    text = error.message
-    traceback = str(error.details.get("traceback") or "").rstrip()
-    if isinstance(error, RemoteError) and traceback not in (
-        "",
-        text,
-    ):  # the same where no line of the application raised it
-        text = f"{text}\n{traceback}"
-    hints = _hints(error.details)
-    no_broker = isinstance(error, Unavailable) and error.details.get("reason") == "no_broker"
-    fail("\n  ".join([f"{type(error).__name__}: {text}", *hints]), Exit.NO_BROKER if no_broker else Exit.FAILED)
-
-
-def _hints(details: Mapping[str, Any]) -> Iterable[str]:
-    if details.get("suggestion"):
-        yield f"suggestion: {details['suggestion']}"
-    if details.get("retry_after") is not None:
-        yield f"retry after: {_cell('retry_after', float(details['retry_after']))}"
-    certificate = cast("dict[str, Any]", details.get("certificate") or {})
-    for key in ("cause", "signal", "exit_code", "pid", "age", "served"):
-        if certificate.get(key) is not None:
-            yield f"{key}: {_cell(key, certificate[key])}"
-    if certificate.get("stderr"):
-        yield "its last words:"
-        yield from (f"  {line}" for line in str(certificate["stderr"]).splitlines()[-10:])

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from maitred.cli.look import Rows
+from maitred.cli.listing import Rows
 
 __all__ = ["Goal", "Stand", "gone", "quiet", "ready", "recycled", "scaled", "serving"]
 

@@ -6,14 +6,14 @@ from typing import Annotated
 
 import typer
 
-from maitred.cli.look import Json, Rows, look
+from maitred.cli.listing import Json, OfPool, Rows, Watch, look, new_group, one
 from maitred.cli.options import Options, talking_to_broker
-from maitred.cli.output import Exit, fail, print_json, print_row, print_table
+from maitred.cli.output import print_json, print_row, print_table
 from maitred.client import Client
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Requests that killed workers, and are not run again.", invoke_without_command=True)
+app = new_group("Requests that killed workers, and are not run again.")
 
 Fingerprint = Annotated[str, typer.Argument(metavar="FINGERPRINT", help="As `ls` shows it, or how it begins.")]
 Released = Annotated[str, typer.Argument(metavar="FINGERPRINT", help='As `ls` shows it, or "all".')]
@@ -28,16 +28,10 @@ COLUMNS = {
 }
 
 
-@app.callback()
-def _list_by_default(context: typer.Context, json: Json = False) -> None:  # pyright: ignore[reportUnusedFunction]
-    if context.invoked_subcommand is None:
-        look(context, json, Client.quarantine, _print_quarantine)
-
-
 @app.command("ls")
-def ls(context: typer.Context, json: Json = False) -> None:
+def ls(context: typer.Context, json: Json = False, pool: OfPool = None, watch: Watch = None) -> None:
     """List them, as `maitred quarantine` alone does."""
-    look(context, json, Client.quarantine, _print_quarantine)
+    look(context, json, Client.quarantine, _print_quarantine, pool=pool, watch=watch)
 
 
 @app.command("show")
@@ -45,15 +39,8 @@ def show(context: typer.Context, fingerprint: Fingerprint, json: Json = False) -
     """Print all that is known of one."""
     options: Options = context.obj
     with talking_to_broker(options) as client:
-        rows = client.quarantine()
-    found = [row for row in rows if row["fingerprint"].startswith(fingerprint)]
-    if len(found) != 1:
-        text = "nothing in quarantine begins with" if not found else f"{len(found)} fingerprints begin with"
-        fail(f"{text} {fingerprint!r}; `maitred quarantine ls` shows what is there", Exit.FAILED)
-    if json:
-        print_json(found[0])
-        return
-    print_row(found[0])
+        row = one({row["fingerprint"]: row for row in client.quarantine()}, fingerprint, "quarantine")
+    (print_json if json else print_row)(row)
 
 
 @app.command("release")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from maitred.cli.look import Rows
+from maitred.cli.listing import Rows
 from maitred.cli.supervision import say
 from maitred.client import Client
 from maitred.client.errors import MaitredError

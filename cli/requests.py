@@ -1,4 +1,4 @@
-"""`maitred requests [ls] | cancel ID`: what is unanswered, and having one of it stopped."""
+"""`maitred requests [ls] | show ID | cancel ID`: what is unanswered, and having one of it stopped."""
 
 from __future__ import annotations
 
@@ -6,14 +6,19 @@ from typing import Annotated
 
 import typer
 
-from maitred.cli.look import Json, Rows, look
+from maitred.cli import complete
+from maitred.cli.listing import Json, OfPool, Rows, Watch, look, new_group, one
 from maitred.cli.options import Options, talking_to_broker
-from maitred.cli.output import print_json, print_table
+from maitred.cli.output import print_json, print_row, print_table
 from maitred.client import Client
 
 __all__ = ["app"]
 
-app = typer.Typer(help="The requests that are unanswered.", invoke_without_command=True)
+app = new_group("The requests that are unanswered.")
+
+Id = Annotated[
+    str, typer.Argument(metavar="ID", help="As `ls` shows it, or how it begins.", autocompletion=complete.requests)
+]
 
 COLUMNS = {
     "ID": "id",
@@ -23,27 +28,29 @@ COLUMNS = {
     "AGE": "age",
     "PRIORITY": "priority",
     "ATTEMPT": "attempt",
+    "LEFT": "left",
     "CLIENT": "client",
     "WORKER": "worker",
 }
 
 
-@app.callback()
-def _list_by_default(context: typer.Context, json: Json = False) -> None:  # pyright: ignore[reportUnusedFunction]
-    if context.invoked_subcommand is None:
-        look(context, json, Client.requests, _print_requests)
-
-
 @app.command("ls")
-def ls(context: typer.Context, json: Json = False) -> None:
-    """List them, as `maitred requests` alone does."""
-    look(context, json, Client.requests, _print_requests)
+def ls(context: typer.Context, json: Json = False, pool: OfPool = None, watch: Watch = None) -> None:
+    """List them, as `maitred requests` alone does: the oldest first."""
+    look(context, json, Client.requests, _print_requests, pool=pool, watch=watch)
+
+
+@app.command("show")
+def show(context: typer.Context, request: Id, json: Json = False) -> None:
+    """Print all that is known of one."""
+    options: Options = context.obj
+    with talking_to_broker(options) as client:
+        row = one({row["id"]: row for row in client.requests()}, request, "requests")
+    (print_json if json else print_row)(row)
 
 
 @app.command("cancel")
-def cancel(
-    context: typer.Context, request: Annotated[str, typer.Argument(metavar="ID", help="As `ls` shows it.")]
-) -> None:
+def cancel(context: typer.Context, request: Id) -> None:
     """Have one stopped, whoever asked for it: a queued one is removed, a running one told to stop."""
     options: Options = context.obj
     with talking_to_broker(options) as client:

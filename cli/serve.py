@@ -14,7 +14,8 @@ from maitred.cli.options import Key, Options, key_for, load_config
 from maitred.cli.output import Exit, fail
 from maitred.client.endpoint import find_endpoint
 from maitred.config import Config, check_adapters
-from maitred.config.rundir import discover_endpoint, discover_workers_endpoint
+from maitred.config.problems import nearest
+from maitred.config.rundir import discover_endpoint, discover_workers_endpoint, run_dir
 
 __all__ = ["broker", "pool", "up"]
 
@@ -89,12 +90,20 @@ def pool(
     options: Options = context.obj
     config = load_config(options)
     if name not in config.pools:
-        fail(f"no pool {name!r} in the configuration; there are: {', '.join(config.pools)}", Exit.USAGE)
+        near = nearest(name, list(config.pools))
+        hint = f"; did you mean {near!r}?" if near else "; -c FILE names another configuration"
+        fail(f"no pool {name!r} in the configuration; there are: {', '.join(config.pools)}{hint}", Exit.USAGE)
     if config.pools[name].adapter is None:
-        fail(f"pool {name!r} has no adapter, so there is nothing to run", Exit.USAGE)
+        served = f"python -m maitred.worker --pool {name} module:service"
+        todo = f'set pools.{name}.adapter = "module:service", or start workers by hand: {served}'
+        fail(f"pool {name!r} has no adapter, so there is nothing to run; {todo}", Exit.USAGE)
     endpoint = connect or discover_workers_endpoint(None)
     if endpoint is None:
-        fail("no local broker found; start `maitred up`, or give --connect ENDPOINT", Exit.NO_BROKER)
+        fail(
+            f"no broker runs here, as far as {run_dir()} tells; start one (`maitred up`), or say where workers register: "
+            "--connect tcp://host:5751",
+            Exit.NO_BROKER,
+        )
     try:
         for each in filter(None, (connect, clients)):
             find_endpoint(each)

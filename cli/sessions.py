@@ -6,16 +6,19 @@ from typing import Annotated, Any
 
 import typer
 
-from maitred.cli.look import Json, Rows, look
+from maitred.cli import complete
+from maitred.cli.listing import Json, OfPool, Rows, Watch, look, new_group, one
 from maitred.cli.options import Options, talking_to_broker
-from maitred.cli.output import Exit, fail, print_json, print_row, print_table
+from maitred.cli.output import print_json, print_row, print_table
 from maitred.client import Client
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Sessions: leases on workers.", invoke_without_command=True)
+app = new_group("Sessions: leases on workers.")
 
-Id = Annotated[str, typer.Argument(metavar="ID", help="As `ls` shows it, or how it begins.")]
+Id = Annotated[
+    str, typer.Argument(metavar="ID", help="As `ls` shows it, or how it begins.", autocompletion=complete.sessions)
+]
 
 COLUMNS = {
     "ID": "id",
@@ -33,16 +36,10 @@ COLUMNS = {
 }
 
 
-@app.callback()
-def _list_by_default(context: typer.Context, json: Json = False) -> None:  # pyright: ignore[reportUnusedFunction]
-    if context.invoked_subcommand is None:
-        look(context, json, Client.sessions, _print_sessions)
-
-
 @app.command("ls")
-def ls(context: typer.Context, json: Json = False) -> None:
+def ls(context: typer.Context, json: Json = False, pool: OfPool = None, watch: Watch = None) -> None:
     """List them, as `maitred sessions` alone does."""
-    look(context, json, Client.sessions, _print_sessions)
+    look(context, json, Client.sessions, _print_sessions, pool=pool, watch=watch)
 
 
 @app.command("show")
@@ -50,11 +47,8 @@ def show(context: typer.Context, session: Id, json: Json = False) -> None:
     """Print all that is known of one, its metadata too."""
     options: Options = context.obj
     with talking_to_broker(options) as client:
-        row = _one(client.sessions(), session)
-    if json:
-        print_json(row)
-        return
-    print_row(row)
+        row = _one(client, session)
+    (print_json if json else print_row)(row)
 
 
 @app.command("close")
@@ -62,15 +56,11 @@ def close(context: typer.Context, session: Id) -> None:
     """End one, whoever opened it: its worker frees what it holds, its clients are told."""
     options: Options = context.obj
     with talking_to_broker(options) as client:
-        print_json(client.close_session(_one(client.sessions(), session)["id"]))
+        print_json(client.close_session(_one(client, session)["id"]))
 
 
-def _one(rows: Rows, begins: str) -> dict[str, Any]:
-    found = [row for row in rows if row["id"].startswith(begins)]
-    if len(found) != 1:
-        text = "no session's id begins with" if not found else f"{len(found)} sessions' ids begin with"
-        fail(f"{text} {begins!r}; `maitred sessions ls` shows what is there", Exit.FAILED)
-    return found[0]
+def _one(client: Client, begins: str) -> dict[str, Any]:
+    return one({row["id"]: row for row in client.sessions()}, begins.lower(), "sessions")
 
 
 def _print_sessions(rows: Rows) -> None:

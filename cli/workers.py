@@ -6,18 +6,21 @@ from typing import Annotated
 
 import typer
 
+from maitred.cli import complete
 from maitred.cli.certificates import print_certificate
-from maitred.cli.look import Json, Rows, look, one
+from maitred.cli.listing import Json, OfPool, Rows, Watch, look, new_group, one
 from maitred.cli.options import Options, talking_to_broker
 from maitred.cli.output import print_json, print_row, print_table
 from maitred.client import Client
 
-__all__ = ["app"]
+__all__ = ["app", "print_workers"]
 
-app = typer.Typer(help="Worker processes, alive and dead.", invoke_without_command=True)
+app = new_group("Worker processes, alive and dead.")
 
 Dead = Annotated[bool, typer.Option("--dead", help="Those that died of late, and why.")]
-Id = Annotated[str, typer.Argument(metavar="ID", help="As the list shows it, or how it begins.")]
+Id = Annotated[
+    str, typer.Argument(metavar="ID", help="As the list shows it, or how it begins.", autocompletion=complete.workers)
+]
 
 COLUMNS = {
     "ID": "short_id",
@@ -50,21 +53,13 @@ DEAD_COLUMNS = {
 }
 
 
-@app.callback()
-def _list_by_default(  # pyright: ignore[reportUnusedFunction]
-    context: typer.Context, json: Json = False, dead: Dead = False
-) -> None:
-    if context.invoked_subcommand is None:
-        ls(context, json, dead)
-
-
 @app.command("ls")
-def ls(context: typer.Context, json: Json = False, dead: Dead = False) -> None:
+def ls(
+    context: typer.Context, json: Json = False, dead: Dead = False, pool: OfPool = None, watch: Watch = None
+) -> None:
     """List them, as `maitred workers` alone does: those that are starting included."""
-    if dead:
-        look(context, json, Client.deaths, _print_dead)
-    else:
-        look(context, json, Client.workers, _print_alive)
+    ask, for_people = (Client.deaths, _print_dead) if dead else (Client.workers, print_workers)
+    look(context, json, ask, for_people, pool=pool, watch=watch)
 
 
 @app.command("show")
@@ -82,7 +77,8 @@ def show(context: typer.Context, worker: Id, json: Json = False) -> None:
         print_certificate(row)
 
 
-def _print_alive(rows: Rows) -> None:
+def print_workers(rows: Rows) -> None:
+    """The table of those that live."""
     rare = {key for key in RARE if not any(row.get(key) for row in rows)}
     shown = [{key: value for key, value in row.items() if key not in rare} for row in rows]
     print_table(COLUMNS, [row | {"short_id": row["id"][:8]} for row in shown], empty="no workers")

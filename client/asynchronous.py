@@ -222,6 +222,7 @@ class AsyncClient:
         session: Leased | str | None = None,
         affinity: Affinity | None = None,
         window: int = DEFAULT_MAP_WINDOW,
+        return_exceptions: bool = False,
     ) -> AsyncMap:
         """Run a command once for each item and give the results in the items' order, to `async for`.
 
@@ -234,6 +235,7 @@ class AsyncClient:
             items,
             options(timeout, priority, retries, idempotent, on_saturated, session, affinity),
             window,
+            return_exceptions=return_exceptions,
         )
         return AsyncMap(self._open_link(), self._origin, plan)
 

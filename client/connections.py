@@ -58,6 +58,19 @@ class Connections:
         find_key(endpoint, key)  # what is wrong with it is said at once
         self._begin_process()
 
+    def connect(self, timeout: float | None = None) -> None:
+        """Connect this thread now, where it is not: for who wants to know whether a broker is there before he asks it.
+
+        Args:
+            timeout: seconds for it; None takes `connect_timeout`.
+
+        Raises:
+            Unavailable: nobody answered; `reason` is "no_broker".
+            Unauthenticated: the broker does not let this process in.
+        """
+        channel = self._enter(None, timeout)
+        self._leave(channel)
+
     def close(self) -> None:
         """End all connections; what other threads and futures wait for is stopped: `RequestCancelled`. Repeatable."""
         if self._origin.pid != os.getpid():
@@ -98,13 +111,13 @@ class Connections:
                 raise closed_client()
             self._begin_process()
 
-    def _enter(self, call: Call | None = None) -> Channel:
+    def _enter(self, call: Call | None = None, patience: float | None = None) -> Channel:
         """This thread's channel, marked as being used."""
         if self._origin.pid != os.getpid():
             self._check_process()
         channel: Channel | None = getattr(self._local, "channel", None)
         if channel is None:
-            return self._connect(call)
+            return self._connect(call, self.connect_timeout if patience is None else patience)
         channel.busy = True
         if self._closing.raised:  # asked after it was marked: `close` asks the other way round
             self._leave(channel)
@@ -138,16 +151,14 @@ class Connections:
             del self._local.channel
         self._left.set()
 
-    def _connect(self, call: Call | None) -> Channel:
+    def _connect(self, call: Call | None, patience: float) -> Channel:
         with self._lock:
             if self._closing.raised:
                 raise closed_client()
             channel = Channel(self._context, self.endpoint, self._origin, self._closing)
             self._channels.add(channel)
         try:
-            channel.open(
-                self.connect_timeout if call is None else call.patience(time.monotonic(), self.connect_timeout)
-            )
+            channel.open(patience if call is None else call.patience(time.monotonic(), patience))
         except BaseException:
             channel.close()
             channel.busy = False  # nobody is in it: `close` need not leave the context to it

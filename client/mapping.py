@@ -43,12 +43,14 @@ LEVEL_SETTLES_S = 1.0
 class Item:
     """One item. Exactly one of `call` and `error` is there: its arguments could be encoded, or not."""
 
-    __slots__ = ("answer", "call", "error", "number", "refusal", "sent_as", "under_way")
+    __slots__ = ("answer", "call", "error", "fatal", "number", "refusal", "sent_as", "under_way")
 
-    def __init__(self, number: int, call: Call | None, error: Exception | None) -> None:
+    def __init__(self, number: int, call: Call | None, error: Exception | None, *, fatal: bool = True) -> None:
         self.number = number
         self.call = call
         self.error = error
+        self.fatal = fatal
+        """Whether its error ends the whole."""
         self.answer: Answer | None = None
         self.refusal: Answer | None = None
         self.sent_as = 0
@@ -66,6 +68,7 @@ class MapPlan:
         pool, command, options: of each item; `on_saturated="raise"` gives an item up at its first refusal.
         items: arguments, consumed as there is room.
         window: items at a time.
+        return_exceptions: whether what goes wrong with an item is given at its place instead of being raised there.
 
     Raises:
         ValueError: the window or an option makes no sense.
@@ -79,6 +82,7 @@ class MapPlan:
         options: Options,
         window: int = DEFAULT_MAP_WINDOW,
         backoff: Backoff | None = None,
+        return_exceptions: bool = False,
     ) -> None:
         if isinstance(window, bool) or not isinstance(window, int) or window < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ValueError(f"window is {window!r}; accepted: an int of at least 1")
@@ -87,6 +91,7 @@ class MapPlan:
         self._command = command
         self._source = iter(items)
         self._options = replace(options, on_saturated="raise")
+        self._returns = return_exceptions
         self._waits = options.on_saturated == "wait"
         self._window = window
         self._backoff = backoff or Backoff()
@@ -146,9 +151,16 @@ class MapPlan:
         """
         item = self._items.popleft()
         if item.error is not None:
-            raise item.error
+            if item.fatal:
+                raise item.error
+            return item.error
         assert item.answer is not None
-        return result(item.answer)
+        if not self._returns:
+            return result(item.answer)
+        try:
+            return result(item.answer)
+        except Exception as error:
+            return error
 
     @property
     def finished(self) -> bool:
@@ -218,16 +230,18 @@ class MapPlan:
     def _take_item(self) -> Item | None:
         if self._exhausted or len(self._items) >= self._window:
             return None
-        call, error = None, None
+        call, error, ends = None, None, True
         try:
-            call = Call(self._pool, self._command, next(self._source), self._options)
+            args = next(self._source)
+            ends = not self._returns
+            call = Call(self._pool, self._command, args, self._options)
         except StopIteration:
             self._exhausted = True
             return None
         except Exception as reason:  # of these arguments, or the iterable's own
             error = reason
         self._taken += 1
-        item = Item(self._taken, call, error)
-        self._exhausted = error is not None  # raising it ends the whole
+        item = Item(self._taken, call, error, fatal=ends)
+        self._exhausted = error is not None and ends  # raising it ends the whole
         self._items.append(item)
         return item

@@ -8,6 +8,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping
+from operator import length_hint
 from types import TracebackType
 from typing import Any, Self, overload
 
@@ -33,6 +34,7 @@ from maitred.client.operating import Operating
 from maitred.client.orders import CallOrder, WatchOrder
 from maitred.client.places import Place, claim, keep, kept
 from maitred.client.pressure import Latest, Pressure, PressureChanges, PressureWatch
+from maitred.client.progress import shown
 from maitred.client.sessions import Session
 from maitred.protocol import limits
 from maitred.protocol.body import decode_body
@@ -222,6 +224,8 @@ class Client(Operating):
         session: Leased | str | None = None,
         affinity: Affinity | None = None,
         window: int = DEFAULT_MAP_WINDOW,
+        return_exceptions: bool = False,
+        progress: bool = False,
     ) -> Generator[Any, None, None]:
         """Run a command once for each item and yield the results in the items' order.
 
@@ -241,6 +245,9 @@ class Client(Operating):
             session: whose worker they run on; one that was refused comes after others that were not.
             affinity: "strict", "fail_fast" or "prefer".
             window: items at a time.
+            return_exceptions: whether what goes wrong with an item is given at its place, as the exception, and the map
+                goes on. What the iterable itself raises ends it all the same.
+            progress: whether a line on standard error says how many are done, where that is a terminal: for scripts.
         """
         plan = MapPlan(
             pool,
@@ -248,8 +255,10 @@ class Client(Operating):
             items,
             options(timeout, priority, retries, idempotent, on_saturated, session, affinity),
             window,
+            return_exceptions=return_exceptions,
         )
-        return self._map(plan)
+        results = self._map(plan)
+        return shown(results, length_hint(items) or None) if progress else results
 
     def session(
         self,

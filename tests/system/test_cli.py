@@ -268,7 +268,8 @@ def test_a_call_that_is_told_to_end_stops_its_work(shell: Shell, number: signal.
     call = shell.start("call", "app", "nap", '{"seconds": 25}')
     wait_for(lambda: any(row["state"] == "busy" for row in shell.json("workers", "--json")))
     call.send_signal(number)
-    assert ended(call) == (128 + number, "")
+    text = "maitred: interrupted: the request is cancelled, and told to stop where it runs\n"
+    assert ended(call) == (128 + number, text)
     wait_for(lambda: all(row["state"] == "idle" for row in shell.json("workers", "--json")), patience_s=5)
     house.send_signal(signal.SIGTERM)
     assert ended(house)[0] == 0

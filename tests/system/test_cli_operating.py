@@ -104,7 +104,7 @@ def test_requests_are_cancelled_and_fingerprints_released(broker: ScriptedBroker
 def test_one_fingerprint_is_shown_by_how_it_begins(broker: ScriptedBroker) -> None:
     assert "last_cause: oom\n" in printed(broker, "quarantine", "show", "f00d1")
     assert json.loads(printed(broker, "quarantine", "show", "f00d22", "--json")) == TABLES["quarantine"][1]
-    for word, said in (("f00d", "2 fingerprints begin with 'f00d'"), ("beef", "nothing in quarantine begins with")):
+    for word, said in (("f00d", "2 ids of quarantine begin with 'f00d'"), ("beef", "no id of quarantine begins with")):
         done = maitred(broker, "quarantine", "show", word)
         assert done.returncode == 1
         assert said in done.stderr
@@ -123,7 +123,7 @@ def test_one_session_is_shown_and_closed_by_how_it_begins(broker: ScriptedBroker
     assert 'metadata: {"user": "ada"}\n' in shown
     assert json.loads(printed(broker, "sessions", "show", "5e5f", "--json")) == TABLES["sessions"][1]
     assert json.loads(printed(broker, "sessions", "close", "5e55")) == {"close": "5e55" * 8}
-    for word, said in (("5e5", "2 sessions' ids begin with '5e5'"), ("beef", "no session's id begins with")):
+    for word, said in (("5e5", "2 ids of sessions begin with '5e5'"), ("beef", "no id of sessions begins with")):
         done = maitred(broker, "sessions", "close", word)
         assert done.returncode == 1
         assert said in done.stderr

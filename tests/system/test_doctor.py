@@ -52,7 +52,8 @@ def test_where_all_is_well_each_check_has_a_line(shell: Shell) -> None:
     code, found = doctor(shell, *ANY_PORT)
     assert code == 0, broken(found)
     assert found.keys() >= {
-        "configuration", "python", "zeromq", "curve", "gpu", "descriptors", "memory", "processes", "clock",
+        "configuration", "python", "zeromq", "curve", "gpu", "descriptors", "memory", "memory limits", "processes",
+        "token of HTTP", "clock",
         "run directory", "port for clients", "port for workers", "port for http", "broker", "adapter",
     }  # fmt: skip
     assert "maitred up" in found["broker"][0]["todo"]
@@ -153,3 +154,27 @@ def test_too_few_descriptors(shell: Shell) -> None:
     assert done.returncode == 1
     assert "✗ descriptors" in done.stdout
     assert "ulimit -n" in done.stdout
+
+
+def test_limits_that_can_only_be_polled_are_a_note_with_what_to_do(shell: Shell) -> None:
+    shell.environment["MAITRED_MEMORY_MODE"] = "polling"
+    (shell.directory / "maitred.toml").write_text(ONE_POOL + 'memory_limit = "512MB"\n')
+    code, found = doctor(shell, *ANY_PORT)
+    (limits,) = found["memory limits"]
+    assert (code, limits["state"]) == (0, "note")
+    assert "Delegate=yes" in limits["todo"]
+
+
+def test_a_token_that_is_absent_or_open_to_others(shell: Shell) -> None:
+    token = shell.directory / "token"
+    words = [*ANY_PORT, "--set", f"broker.http_token={token}"]
+    code, found = doctor(shell, *words)
+    assert code == 1
+    assert "openssl rand -hex 32" in found["token of HTTP"][0]["todo"]
+    token.write_text("secret" * 8 + "\n")
+    token.chmod(0o644)
+    assert doctor(shell, *words)[0] == 1
+    token.chmod(0o600)
+    code, found = doctor(shell, *words)
+    assert (code, found["token of HTTP"][0]["state"]) == (0, "fine"), found["token of HTTP"]
+    assert "secret" not in str(found)

@@ -251,7 +251,7 @@ def test_one_that_lives_is_shown(broker: ScriptedBroker, scene: Scene) -> None:
     assert json.loads(printed(broker, "workers", "show", "2222", "--json")) == row(OLD[1])
     done = maitred(broker, "workers", "show", "cafe")
     assert done.returncode == 1
-    assert "no workers' ids begin with 'cafe'" in done.stderr
+    assert "no id of workers begins with 'cafe'" in done.stderr
 
 
 def test_status_tells_what_keeps_a_pool_and_how_its_limits_are_kept(broker: ScriptedBroker, scene: Scene) -> None:
