@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import typer
 
-from maitred.cli.output import Exit, report
+from maitred.cli.failures import report
+from maitred.cli.output import Exit
 from maitred.client.errors import MaitredError, PoolSaturated, RemoteError, Unavailable, WorkerLost
 
 
@@ -39,4 +40,5 @@ def test_a_traceback_is_shown_where_it_says_more_than_the_error(capsys: pytest.C
 
 
 def test_no_broker_has_an_exit_code_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
-    assert said(Unavailable("nobody there", reason="no_broker"), capsys) == ["maitred: Unavailable: nobody there"]
+    (line,) = said(Unavailable("nobody there", reason="no_broker"), capsys)
+    assert line.startswith("maitred: no broker runs here")

@@ -24,6 +24,9 @@ BEYOND_START_S = 0.5
 PATIENCE_S = 0.5
 """What an address that says nothing is given here; by default it is more."""
 
+SOME = 6
+"""Commands that are tried whenever tests are run; the others in the long runs."""
+
 TRIES = 4
 """The quickest of so many counts: other tests run beside this one."""
 
@@ -59,6 +62,10 @@ COMMANDS = [
 
 ALONE = {"up", "broker", "pool", "doctor", "bench", "config", "keys"}
 """Commands that need no broker, or (pool) go on until there is one."""
+
+
+EACH = [words if place < SOME else pytest.param(words, marks=pytest.mark.soak) for place, words in enumerate(COMMANDS)]
+"""All of them take minutes: they come by one way to the broker, and the first ones show that it is that way."""
 
 
 @pytest.fixture
@@ -108,20 +115,20 @@ def took(shell: Shell, *words: str, within_s: float = WITHIN_S) -> str:
     raise AssertionError(f"it took {found} s")
 
 
-@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+@pytest.mark.parametrize("words", EACH, ids=" ".join)
 def test_no_connection_file(shell: Shell, words: list[str]) -> None:
     line = took(shell, *words)
     assert str(shell.directory / "run") in line
     assert "--endpoint" in line
 
 
-@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+@pytest.mark.parametrize("words", EACH, ids=" ".join)
 def test_a_dead_endpoint(shell: Shell, words: list[str]) -> None:
     endpoint = free_endpoint()
     assert f"no broker at {endpoint}: nobody listens there" in took(shell, "--endpoint", endpoint, *words)
 
 
-@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+@pytest.mark.parametrize("words", EACH, ids=" ".join)
 def test_an_address_that_says_nothing(shell: Shell, silent: str, words: list[str]) -> None:
     line = took(
         shell, "--endpoint", silent, "--connect-timeout", f"{PATIENCE_S}s", *words, within_s=WITHIN_S + PATIENCE_S
