@@ -141,6 +141,7 @@ with load(sys.argv[1]).start(Setup(workers=1)) as it:
 """
 
 
+@pytest.mark.soak
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
 @pytest.mark.parametrize("name", NAMES)

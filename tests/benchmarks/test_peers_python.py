@@ -189,6 +189,7 @@ with Hosted("harnessed", "", sys.argv[1]).start(Setup(workers=1)) as it:
 """
 
 
+@pytest.mark.soak
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*NAMES, "lingering"])
 def test_nothing_is_left_when_the_harness_is_killed(name: str, fake: Callable[[str], Hosted]) -> None:

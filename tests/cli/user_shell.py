@@ -28,7 +28,9 @@ class Shell:
         self.started: list[subprocess.Popen[str]] = []
         self.environment = {key: value for key, value in os.environ.items() if not key.startswith("MAITRED_")}
         self.environment["MAITRED_RUN_DIR"] = str(directory / "run")
-        self.environment["XDG_CONFIG_HOME"] = str(directory / "config")  # keys are kept there, and never in the real one
+        self.environment["XDG_CONFIG_HOME"] = str(
+            directory / "config"
+        )  # keys are kept there, and never in the real one
 
     def maitred(self, *words: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

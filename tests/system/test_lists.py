@@ -94,6 +94,7 @@ def test_watching_prints_a_document_a_look_until_ctrl_c(shell: Shell) -> None:
     assert ended(watching) == (130, "")
 
 
+@pytest.mark.soak
 def test_watching_goes_on_when_the_broker_has_been_away(tmp_path: Path) -> None:
     alone, shell = BrokerAlone(tmp_path), Shell(tmp_path)
     try:
