@@ -49,6 +49,8 @@ from maitred.protocol import frames, messages
 from maitred.protocol.body import encode_body
 from maitred.protocol.errors import Code, ProtocolError
 
+_BY_CONTROL = messages.Beat | messages.Heartbeat | messages.Returned | messages.Leave | messages.Bye
+
 LATE_INTERVALS = 2.0
 """A tick later than so many heartbeat intervals means that the broker itself stood still (a suspended machine)."""
 
@@ -323,6 +325,10 @@ class BrokerCore:
                 self._workers.heard(party, now)
                 self._from_registered(peer, party, message, body, now)
             case Control(worker=worker):
+                if not isinstance(
+                    message, _BY_CONTROL
+                ):  # whoever knows the token has the worker's life, not its answers
+                    raise ProtocolError(f"{type(message).__name__} does not belong on a worker's second connection")
                 self._workers.heard(worker, now)
                 self._from_registered(peer, worker, message, body, now)
             case Agent():

@@ -615,3 +615,16 @@ def test_a_deadline_on_the_clients_own_clock_does_not_move_while_the_request_is_
     assert (code, said["where"]) == ("deadline_exceeded", "queued")
     bench.tell(other, echo(1, timeout=0.5, due=late), b"")
     assert bench.take(other) == []
+
+
+def test_answers_do_not_come_by_a_workers_second_connection() -> None:
+    bench = Bench()
+    client, worker = bench.client(), bench.worker()
+    control = bench.peer(Side.WORKERS)
+    bench.say(control, m.Attach(id128(100), id128(101)))
+    assert bench.say(client, m.Request(1, POOL, "echo"), b"x") == []
+    (order,) = bench.orders(worker)
+    ((refused, _),) = bench.say(control, m.WorkerReply(order.client, order.id, order.attempt), b"r")
+    assert isinstance(refused, m.Error)
+    assert refused.code == "protocol_error"
+    assert len(bench.core.state.requests) == 1
