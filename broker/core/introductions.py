@@ -25,7 +25,8 @@ class Introductions:
         """Who it is; None: nobody who is known, who has been told so."""
         principal = self._state.policy.find(user, secret)
         if principal is None:
-            self._state.refuse(peer, -1, Code.UNAUTHENTICATED, UNKNOWN)
+            had_a_key = user.startswith("key:")  # it got past its handshake, so it was known then
+            self._state.refuse(peer, -1, Code.UNAUTHENTICATED, NOT_ANY_MORE if had_a_key else UNKNOWN)
             self._state.note("auth.refused", side=peer.side.name.lower(), user=in_short(user))
         return principal
 
