@@ -13,7 +13,7 @@ from maitred.broker.core.retiring import Retiring
 from maitred.broker.core.state import Control, State
 from maitred.broker.core.words import death_fields
 from maitred.broker.core.workers import Workers
-from maitred.protocol import messages
+from maitred.protocol import limits, messages
 
 
 class Agents:
@@ -70,6 +70,9 @@ class Agents:
     def spawned(self, agent: Agent, message: messages.Spawned, now: float) -> None:
         """A process was started; it counts as starting until it registers."""
         if not self._may_speak_of(agent, message.worker):
+            return
+        if len(agent.workers) >= limits.MAX_AGENT_WORKERS and message.worker not in agent.workers:
+            self._state.note("protocol.refused", reason=f"an agent has more than {limits.MAX_AGENT_WORKERS} workers")
             return
         agent.workers[message.worker] = None
         if message.worker not in self._state.workers:

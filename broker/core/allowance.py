@@ -33,6 +33,15 @@ def excess(account: Account, who: str, size: int, pool: Pool, now: float) -> Exc
     )
 
 
+def too_soon(account: Account, who: str, now: float) -> Excess | None:
+    """Whether what the broker itself is asked comes too soon; where it does not, it counts as a request does."""
+    rate_per_s = None if account.principal is None else account.principal.rate_per_s
+    over = _rate(account, rate_per_s, who, now)
+    if over is None and rate_per_s is not None:
+        account.meter.count(rate_per_s, now)
+    return over
+
+
 def _in_flight(account: Account, limit: int | None, reason: str, who: str, pool: Pool, now: float) -> Excess | None:
     if limit is None or account.in_flight < limit:
         return None

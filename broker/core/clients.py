@@ -7,6 +7,7 @@ from typing import Any
 
 from maitred.broker.core.account import MAX_RETRIES
 from maitred.broker.core.admission import Admission
+from maitred.broker.core.allowance import too_soon
 from maitred.broker.core.books import pressure
 from maitred.broker.core.effects import Peer
 from maitred.broker.core.endings import Endings
@@ -25,6 +26,9 @@ from maitred.broker.core.workers import Workers
 from maitred.protocol import messages
 from maitred.protocol.body import encode_body
 from maitred.protocol.errors import Code
+
+_ASKS_THE_BROKER = messages.Query | messages.Open
+"""What costs the broker itself more than a request does, and counts as one by the rate of a key."""
 
 MAX_WATCHES = 64
 """Pools that one connection may watch: each change of level is sent to each."""
@@ -97,6 +101,13 @@ class Clients:
     ) -> None:
         """Act on what a known client says."""
         client.heard_at = now
+        if client.identity.account.limited and isinstance(message, _ASKS_THE_BROKER):
+            over = too_soon(client.identity.account, client.principal.title, now)
+            if over is not None:
+                details = {"reason": over.reason, "capacity": over.capacity, "retry_after": over.retry_after}
+                self._state.refuse(client.peer, message.id, Code.RESOURCE_EXHAUSTED, over.text, details)
+                self._state.note("client.limited", reason=over.reason, principal=client.principal.account or None)
+                return
         match message:
             case messages.Request():
                 self._admission.admit(client, message, body, now)

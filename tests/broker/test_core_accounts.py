@@ -155,6 +155,20 @@ def test_a_rate_admits_a_second_at_once_and_tells_the_wait_exactly(rate: float, 
         assert bench.call(one, number + 100) == []
 
 
+def test_questions_and_openings_count_by_the_rate_too() -> None:
+    bench = bench_of(keyed("alice", call=ALL, rate_per_s=2.0))
+    bench.server()
+    alice = bench.caller("alice")
+    assert isinstance(bench.say(alice, m.Query(1, "pools"))[0][0], m.Reply)
+    assert isinstance(bench.say(alice, m.Open(2, id128(50), POOL), b"\x80")[0][0], m.Reply)
+    for refused in (bench.say(alice, m.Query(3, "pools")), bench.say(alice, m.Open(4, id128(51), POOL), b"\x80")):
+        code, _, known = refusal(refused)
+        assert (code, known["reason"]) == ("resource_exhausted", "rate")
+    assert refusal(bench.call(alice, 5))[2]["retry_after"] == pytest.approx(0.5)
+    bench.now += 0.5
+    assert isinstance(bench.say(alice, m.Query(6, "pools"))[0][0], m.Reply)
+
+
 def test_what_is_refused_costs_no_share_of_the_rate() -> None:
     bench = bench_of(keyed("alice", call=((POOL, "echo"),), rate_per_s=1.0))
     bench.server()

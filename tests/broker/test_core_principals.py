@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 from broker_peers import POOL, id128
-from keyed_peers import ANYBODY, EVERYBODY, SECRET, USER, KeyedBench, key_of, keyed, policy, refusal
+from keyed_peers import ALICE, ANYBODY, EVERYBODY, SECRET, USER, KeyedBench, key_of, keyed, policy, refusal
 
 from maitred.broker.core.effects import Side
 from maitred.broker.core.settings import PoolSettings
+from maitred.protocol import limits
 from maitred.protocol import messages as m
 
 TWO = [PoolSettings("general"), PoolSettings("neural")]
@@ -130,6 +131,26 @@ def test_hello_said_again_by_somebody_else_gives_him_nothing() -> None:
     bench.users[peer] = STRANGE
     assert refusal(bench.say(peer, m.Hello(id128(7))))[0] == "unauthenticated"
     assert not bench.core.state.parties
+
+
+def test_a_key_that_was_taken_back_is_told_the_same_however_often_it_comes() -> None:
+    """Whoever says why, says it once: another sentence for the same would be said again."""
+    bench = KeyedBench()
+    peer, _ = bench.parent()
+    bench.perform(bench.core.adopt(policy(ALICE), bench.now))
+    ((gone, _),) = bench.take(peer)
+    said = refusal(bench.say(peer, m.Agent(id128(500), "general")))
+    assert said[:2] == (gone.code, gone.message)
+
+
+def test_an_agent_cannot_have_more_workers_than_it_can_vouch_for() -> None:
+    bench = KeyedBench()
+    peer, _ = bench.parent()
+    for number in range(limits.MAX_AGENT_WORKERS + 5):
+        bench.say(peer, m.Spawned(id128(10_000 + number), 1))
+    (agent,) = bench.core.state.agents.values()
+    assert len(agent.workers) == limits.MAX_AGENT_WORKERS
+    assert len([*bench.events("protocol.refused")]) == 5
 
 
 # --- calling ---
