@@ -30,6 +30,7 @@ WARNINGS = frozenset(
         "descriptors.high",
         "connections.refused",
         "endpoint.reopened",
+        "endpoint.lost",
     }
 )
 FLOODS = frozenset(

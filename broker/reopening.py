@@ -13,6 +13,7 @@ import zmq
 
 from maitred.transport.connections import Connections
 from maitred.transport.endpoints import bind
+from maitred.transport.errors import BindError
 
 __all__ = ["reopen"]
 
@@ -21,12 +22,16 @@ CLOSING_LIMIT_S = 1.0
 
 PAUSE_S = 0.001
 
+TAKEN_PAUSE_S = 1.0
+"""Until the next try, where somebody else has taken the endpoint."""
+
 
 async def reopen(
     socket: zmq.Socket[bytes],
     connections: Connections[Any],
     endpoint: str,
     prepare: Callable[[str], object] = lambda _: None,
+    on_trouble: Callable[[BindError], object] = lambda _: None,
 ) -> None:
     """Close an endpoint of a ROUTER, and listen there again.
 
@@ -38,9 +43,7 @@ async def reopen(
         connections: of that socket.
         endpoint: as `bind` returned it.
         prepare: called with the endpoint before it is bound: libzmq copies a socket's options (CURVE or not) then.
-
-    Raises:
-        BindError: somebody else listens there by now.
+        on_trouble: called each time that it cannot be bound, as somebody else listens there by now; it is tried again.
     """
     connections.read()
     closed = connections.listeners_closed
@@ -49,6 +52,12 @@ async def reopen(
         while connections.listeners_closed == closed:
             await trio.sleep(PAUSE_S)
             connections.read()
-    prepare(endpoint)
-    bind(socket, endpoint, holds_lock=True)
+    while True:
+        prepare(endpoint)
+        try:
+            bind(socket, endpoint, holds_lock=True)
+            break
+        except BindError as error:  # whoever has it now may go again; the broker's other endpoints serve meanwhile
+            on_trouble(error)
+            await trio.sleep(TAKEN_PAUSE_S)
     connections.audit(len(connections))

@@ -15,6 +15,7 @@ from maitred.broker.settings import BrokerSettings
 from maitred.broker.shell import Shell
 from maitred.broker.watch import Watch
 from maitred.transport.connections import Connections
+from maitred.transport.errors import BindError
 
 __all__ = ["SideDoor", "make_room", "make_watch"]
 
@@ -61,7 +62,11 @@ def make_watch(
 
     async def open_anew(name: str, endpoint: str) -> None:
         door = by_name[name]
-        await reopen(door.socket, door.connections, endpoint, partial(prepare, door.socket))
+
+        def tell_of(error: BindError) -> None:
+            watch.tell("endpoint.lost", {"side": name, "endpoint": endpoint, "error": str(error)})
+
+        await reopen(door.socket, door.connections, endpoint, partial(prepare, door.socket), tell_of)
 
     def when_scarce(whole: Callable[[int], object] | None) -> None:
         shell.on_whole = whole
