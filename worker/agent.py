@@ -38,6 +38,7 @@ from maitred.transport.lifeline import Lifeline, die_with_parent
 from maitred.transport.pump import Pump
 from maitred.transport.refusals import HandshakeRefusals
 from maitred.transport.sockets import dealer
+from maitred.transport.undumpable import forbid_core_dumps
 from maitred.worker.agent_settings import AgentSettings
 from maitred.worker.fork_server import ForkServer
 from maitred.worker.gpus import GpuError
@@ -75,6 +76,8 @@ class Agent:
         self._settings = settings
         self._context: zmq.Context[zmq.Socket[bytes]] = new_context()
         key = find_key(settings.endpoint, settings.key_file)
+        if key is not None:
+            forbid_core_dumps()  # nor of its workers, which have it too
         socket = dealer(self._context, key=key)
         self._refusals = HandshakeRefusals(socket, settings.endpoint, key)
         self._turned_away = TurnedAway("this agent", lambda text: print(f"[{settings.pool}] {text}", file=sys.stderr))

@@ -42,6 +42,7 @@ from maitred.transport.endpoints import connect
 from maitred.transport.lifeline import die_with_parent
 from maitred.transport.refusals import HandshakeRefusals
 from maitred.transport.sockets import dealer
+from maitred.transport.undumpable import forbid_core_dumps
 from maitred.worker.control import Control
 from maitred.worker.loading import AdapterError, extend_path, load_service
 from maitred.worker.options import WorkerOptions
@@ -106,6 +107,8 @@ def serve(options: WorkerOptions) -> int:
         return EXIT_LOAD
     try:
         key = find_key(options.endpoint, options.key_file)
+        if key is not None:
+            forbid_core_dumps()
     except KeyFileError as error:
         print(error, file=sys.stderr)
         return EXIT_LOAD
