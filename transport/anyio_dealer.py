@@ -14,21 +14,15 @@ import anyio.abc
 import anyio.lowlevel
 import zmq
 
+from maitred.transport.anyio_sending import Sending
 from maitred.transport.drain import DEFAULT_BATCH, PumpStatistics
-from maitred.transport.errors import WouldBlock
 from maitred.transport.frames import DEFAULT_MAX_FRAMES, Frame, OutFrame
 from maitred.transport.owner import DEFAULT_SAFETY_INTERVAL_S, EventLoop, Owner
 
-__all__ = ["DEFAULT_SEND_TIMEOUT_S", "AnyioDealer", "MessageHandler"]
+__all__ = ["AnyioDealer", "MessageHandler"]
 
 MessageHandler: TypeAlias = Callable[[list[Frame]], None]
 """Called with the frames of one message."""
-
-DEFAULT_SEND_TIMEOUT_S = 10.0
-"""Seconds that a send waits for a place in the queue, or for a connection."""
-
-SEND_RETRY_S = 0.05
-"""Seconds after which a waiting send tries again even if nothing woke it: nobody may be receiving at the time."""
 
 _ANYIO = EventLoop(
     move_on_after=anyio.move_on_after,
@@ -43,7 +37,7 @@ def _no_receiver(frames: list[Frame]) -> None:
     raise AssertionError(f"{len(frames)} frames were received before receive_loop() gave a handler")
 
 
-class AnyioDealer:
+class AnyioDealer(Sending):
     """Owns one DEALER; used in one event loop.
 
     Args:
@@ -68,13 +62,15 @@ class AnyioDealer:
         self._watched = watched
         self._watching = False
         self._on_message: MessageHandler = _no_receiver
-        self._room: anyio.Event | None = None
+        super().__init__()
         self._owner = Owner(
             [socket],
             lambda _, frames: self._on_message(frames),
             loop=_ANYIO,
             batch=batch,
-            on_idle=self._wake_senders,
+            # ZeroMQ announces room through the same descriptor as messages, so whenever the receiver was woken and has
+            # drained the socket, there may be some.
+            on_idle=self.wake_senders,
             on_portion=on_portion,
             max_frames=max_frames,
             safety_interval_s=safety_interval_s,
@@ -88,28 +84,6 @@ class AnyioDealer:
             SocketClosed: it was closed.
         """
         self._owner.send(0, frames)
-
-    async def send(self, frames: Sequence[OutFrame], *, timeout_s: float = DEFAULT_SEND_TIMEOUT_S) -> None:
-        """Send one message whole, waiting for room or a connection; always a checkpoint.
-
-        Cancelled, it has sent nothing. Messages of one task keep their order; those of several tasks have none.
-
-        Raises:
-            WouldBlock: there was no room within `timeout_s`; nothing was sent.
-            SocketClosed: it was closed.
-        """
-        await anyio.lowlevel.checkpoint_if_cancelled()
-        with suppress(WouldBlock):
-            self.send_nowait(frames)
-            await anyio.lowlevel.cancel_shielded_checkpoint()
-            return
-        with anyio.move_on_after(timeout_s):
-            while True:
-                await self._wait_for_room()
-                with suppress(WouldBlock):
-                    self.send_nowait(frames)
-                    return
-        raise WouldBlock(f"no room in the queue, or nobody connected, for {timeout_s:g} s")
 
     async def receive_loop(
         self, on_message: MessageHandler, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED
@@ -152,17 +126,4 @@ class AnyioDealer:
             anyio.notify_closing(self._watched)
             self._watching = False
         self._owner.close(linger_ms)
-        self._wake_senders()
-
-    async def _wait_for_room(self) -> None:
-        # ZeroMQ announces room through the same descriptor as messages, so whenever the receiver was woken and has
-        # drained the socket, there may be some.
-        if self._room is None:
-            self._room = anyio.Event()
-        with anyio.move_on_after(SEND_RETRY_S):
-            await self._room.wait()
-
-    def _wake_senders(self) -> None:
-        if self._room is not None:
-            self._room.set()
-            self._room = None
+        self.wake_senders()

@@ -8,22 +8,21 @@ from __future__ import annotations
 import select
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 
 import anyio
 import anyio.abc
 import anyio.lowlevel
 
-from maitred.transport.anyio_dealer import DEFAULT_SEND_TIMEOUT_S, MessageHandler
+from maitred.transport.anyio_dealer import MessageHandler
+from maitred.transport.anyio_sending import Sending
 from maitred.transport.drain import DEFAULT_BATCH
-from maitred.transport.errors import WouldBlock
 from maitred.transport.frames import OutFrame, TooManyFrames
 from maitred.transport.stream_dealer import StreamDealer
 
 __all__ = ["AnyioStream"]
 
 
-class AnyioStream:
+class AnyioStream(Sending):
     """Owns one `StreamDealer`; used in one event loop.
 
     Args:
@@ -47,6 +46,7 @@ class AnyioStream:
         batch: int = DEFAULT_BATCH,
         on_portion: Callable[[], None] = lambda: None,
     ) -> None:
+        super().__init__()
         self._linger_s = linger_ms / 1000
         self.dealer = self._dealer = StreamDealer(endpoint, before_close=self._tell_waiters)
         self._batch = batch
@@ -56,7 +56,6 @@ class AnyioStream:
         self._handing = False
         self._closed = False
         self._ended = anyio.Event()
-        self._room: anyio.Event | None = None  # while somebody waits for it
         self._stuck = anyio.Event()  # something was left unsent
         self._kicked = anyio.Event()
         self._handshake = anyio.Event()
@@ -73,34 +72,9 @@ class AnyioStream:
         finally:
             if not self._dealer.has_room:
                 self._stuck.set()
-            if (
-                self._dealer.has_arrived and not self._handing
-            ):  # it looked whether the other end is there, and found more
+            # It may have looked whether the other end is there, and found more than that.
+            if self._dealer.has_arrived and not self._handing:
                 self.kick()
-
-    async def send(self, frames: Sequence[OutFrame], *, timeout_s: float = DEFAULT_SEND_TIMEOUT_S) -> None:
-        """Send one message whole, waiting for room or a connection; always a checkpoint.
-
-        Cancelled, it has sent nothing. Messages of one task keep their order; those of several tasks have none.
-
-        Raises:
-            WouldBlock: there was no room within `timeout_s`; nothing was sent.
-            SocketClosed: it was closed.
-        """
-        await anyio.lowlevel.checkpoint_if_cancelled()
-        with suppress(WouldBlock):
-            self.send_nowait(frames)
-            await anyio.lowlevel.cancel_shielded_checkpoint()
-            return
-        with anyio.move_on_after(timeout_s):
-            while True:
-                if self._room is None:
-                    self._room = anyio.Event()
-                await self._room.wait()
-                with suppress(WouldBlock):
-                    self.send_nowait(frames)
-                    return
-        raise WouldBlock(f"no room, or nobody connected, for {timeout_s:g} s")
 
     async def receive_loop(
         self, on_message: MessageHandler, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED
@@ -148,7 +122,7 @@ class AnyioStream:
         self._dealer.close(self._linger_s)
         self._ended.set()
         self._handshake.set()
-        self._tell_room()
+        self.wake_senders()
 
     def _hand_on(self, on_message: MessageHandler) -> bool:
         """Hand on a portion of what has come; True where there may be more."""
@@ -180,7 +154,7 @@ class AnyioStream:
         self._handshake.set()
         self._handshake = anyio.Event()
         if self._dealer.has_room:
-            self._tell_room()
+            self.wake_senders()
 
     async def _finish_sending(self) -> None:
         """What the kernel did not take at once goes when the other end reads on; nothing else is sent before it."""
@@ -191,7 +165,7 @@ class AnyioStream:
                 await self._wait(anyio.wait_writable)
                 self._dealer.progress(select.POLLOUT)
             if self._dealer.has_room:
-                self._tell_room()
+                self.wake_senders()
 
     async def _wait(self, until_ready: Callable[[int], Awaitable[None]]) -> None:
         """Sleep until the descriptor is ready, or is closed."""
@@ -218,8 +192,3 @@ class AnyioStream:
     def _tell_waiters(self, descriptor: int) -> None:
         if self._waiting:
             anyio.notify_closing(descriptor)
-
-    def _tell_room(self) -> None:
-        if self._room is not None:
-            self._room.set()
-            self._room = None
