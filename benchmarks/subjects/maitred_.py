@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import tempfile
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeAlias
 
+import zmq
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from maitred.benchmarks.method.drivers import drive_async, drive_calls, drive_futures
@@ -19,6 +22,8 @@ from maitred.benchmarks.method.streams import StreamFlow, StreamLoad, drive_asyn
 from maitred.benchmarks.subjects.protocol import Caller, Payload, Setup, Subject, Transport
 from maitred.benchmarks.subjects.wire import WireCaller
 from maitred.client import AsyncClient, Client
+from maitred.config.authorized import Authorized, add_authorized
+from maitred.config.key_file import KeyFile, write_key
 from maitred.testing import House, Pool, running
 
 __all__ = ["Execute", "Maitred", "asynchronous", "asyncio", "quiet", "synchronous"]
@@ -43,6 +48,7 @@ class Maitred:
         pool: more of the agent's settings, by name.
         max_queue: the pool's.
         always: connected so whatever the run's transport is.
+        keyed: whether broker and client have keys (CURVE), which count on TCP.
     """
 
     name: str
@@ -51,6 +57,7 @@ class Maitred:
     pool: dict[str, Any] = field(default_factory=dict[str, Any])
     max_queue: int = 1000
     always: Transport | None = None
+    keyed: bool = False
     transports: tuple[Transport, ...] = ("tcp", "ipc")
     carries_arrays: bool = True
     has_streams: bool = True
@@ -63,7 +70,8 @@ class Maitred:
             "wire": "a bare socket that speaks the protocol",
         }[self.client]  # fmt: skip
         way = f", which is connected by {self.always} whatever the run's transport is" if self.always else ""
-        return f"broker between {kind}{way} and workers, which are connected by ipc as always on one host"
+        keys = ", with keys," if self.keyed else ""
+        return f"broker between {kind}{way}{keys} and workers, which are connected by ipc as always on one host"
 
     def skip_reason(self) -> str | None:
         """It is always there."""
@@ -77,15 +85,20 @@ class Maitred:
     def start(self, setup: Setup) -> Generator[RunningMaitred]:
         """See `Subject`."""
         pool = Pool(ADAPTER, size=setup.workers, settings=self.pool, timeout_s=600.0, max_queue=self.max_queue)
-        with running(pool, broker=self.broker) as house:
-            yield RunningMaitred(house, self.client, self.always or setup.transport)
+        with tempfile.TemporaryDirectory() as directory:
+            keys = _make_keys(Path(directory)) if self.keyed else None
+            more = {} if keys is None else {"key_file": str(keys.broker)}
+            with running(pool, broker=self.broker | more) as house:
+                key = None if keys is None else keys.client
+                yield RunningMaitred(house, self.client, self.always or setup.transport, key)
 
 
 class RunningMaitred:
     """See `Running`. `house` has the processes and a client of its own, for scenarios about maitred alone."""
 
-    def __init__(self, house: House, client: ClientKind, transport: Transport) -> None:
+    def __init__(self, house: House, client: ClientKind, transport: Transport, key: Path | None = None) -> None:
         self.house = house
+        self._key = key
         self.endpoint = house.clients if transport == "ipc" else house.clients_tcp
         self._client: ClientKind = client
 
@@ -93,7 +106,9 @@ class RunningMaitred:
         """See `Running`."""
         if self._client == "wire":
             return WireCaller(self.endpoint, POOL)
-        return SyncCaller(self.endpoint) if self._client == "sync" else AsyncCaller(self.endpoint, self._client)
+        return (
+            SyncCaller(self.endpoint, self._key) if self._client == "sync" else AsyncCaller(self.endpoint, self._client)
+        )
 
     @property
     def processes(self) -> Mapping[str, int]:
@@ -106,8 +121,8 @@ class RunningMaitred:
 class SyncCaller:
     """See `Caller`. One outstanding is `execute`; more are `submit`."""
 
-    def __init__(self, endpoint: str) -> None:
-        self.client = Client(endpoint)
+    def __init__(self, endpoint: str, key: Path | None = None) -> None:
+        self.client = Client(endpoint, key=key)
 
     def call(self, payload: Payload, task_s: float = 0.0) -> Payload:
         """See `Caller`."""
@@ -172,6 +187,21 @@ class AsyncCaller:
         self._exits.close()
 
 
+class _Keys(NamedTuple):
+    broker: Path
+    client: Path
+
+
+def _make_keys(directory: Path) -> _Keys:
+    """Keys for a broker and for a client that may call anything, and the file that says so beside them."""
+    keys = _Keys(directory / "broker.key", directory / "bench.key")
+    broker, client = (KeyFile(*(half.decode() for half in zmq.curve_keypair())) for _ in keys)
+    write_key(keys.broker, broker, "the broker's")
+    write_key(keys.client, KeyFile(client.public, client.secret, broker.public), "the caller's")
+    add_authorized(directory / "authorized.toml", Authorized("bench", client.public, "client", ("*",)))
+    return keys
+
+
 def quiet(subject: Subject) -> Subject:
     """The same subject, whose broker does not log the refusals and deaths that a scenario makes on purpose."""
     if not isinstance(subject, Maitred):
@@ -188,6 +218,7 @@ def _arguments(payload: Payload, task_s: float) -> dict[str, Any]:
 
 
 synchronous = Maitred("maitred", "sync")
+keyed = Maitred("maitred-keys", "sync", always="tcp", keyed=True)
 local = Maitred("maitred-ipc", "sync", always="ipc")
 asynchronous = Maitred("maitred-async", "trio")
 asyncio = Maitred("maitred-asyncio", "asyncio")
