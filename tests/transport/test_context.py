@@ -17,7 +17,7 @@ from maitred.transport.context import SCHEDULING, new_context
 def is_io(thread: str) -> bool:
     try:
         return "/IO/" in Path(f"/proc/self/task/{thread}/comm").read_text()
-    except FileNotFoundError:  # it has ended since it was listed
+    except OSError:  # it has ended since it was listed: absent before the file is opened, ESRCH when it is read
         return False
 
 
@@ -51,13 +51,19 @@ if sys.argv[1] == "refused":
     os.sched_setscheduler = refuse
 elif sys.argv[1] == "idle":
     os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+def is_io(thread):
+    try:
+        return "/IO/" in open(f"/proc/self/task/{thread}/comm").read()
+    except OSError:  # the one that tried the policy out has ended since it was listed
+        return False
+
 context = module.new_context()
 context.socket(zmq.DEALER).close(linger=0)
-while sum("/IO/" in open(f"/proc/self/task/{thread}/comm").read() for thread in os.listdir("/proc/self/task")) < 1:
+while not (threads := [thread for thread in os.listdir("/proc/self/task") if is_io(thread)]):
     pass
-for thread in os.listdir("/proc/self/task"):
-    if "/IO/" in open(f"/proc/self/task/{thread}/comm").read():
-        print(os.sched_getscheduler(int(thread)))
+for thread in threads:
+    print(os.sched_getscheduler(int(thread)))
 context.term()
 """
 
