@@ -124,7 +124,7 @@ class Admission:
         if commands and message.command not in commands:
             self._unknown_command(client, message, pool, sorted(commands))
             return False
-        if not pool.workers and not pool.starting and pool.degraded:
+        if pool.degraded and not pool.workers:
             self._unavailable(client, message.id, pool, "degraded", f"its workers cannot start: {pool.degraded}")
             return False
         return not self._state.quarantine.entries or not self._is_quarantined(client, message, size, body, pool)

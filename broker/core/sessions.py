@@ -101,7 +101,7 @@ class Sessions:
         elif self._has_enough(client):
             text = f"this client has {client.identity.account.max_sessions} sessions open, which is its limit"
             self._refuse(client, message.id, pool, Code.RESOURCE_EXHAUSTED, text, "client_sessions")
-        elif not pool.workers and not pool.starting and pool.degraded:
+        elif pool.degraded and not pool.workers:
             self._refuse(client, message.id, pool, Code.UNAVAILABLE, f"no worker: {pool.degraded}", "degraded")
         else:
             return True
@@ -191,12 +191,16 @@ class Sessions:
             self.end(session, "expired", now)
             return None
         settled_at = self._state.started_at + max(SETTLING_S, self._state.settings.worker_silence_s)
-        if now >= settled_at:
+        if now >= settled_at or len(self._state.sessions) >= self._most():
             return None
         session = Session(session_id, b"", pool, settled_at - now, now)
         session.supposed = True
         self._enter(session, settled_at)
         return session
+
+    def _most(self) -> int:
+        """As many as may be open: whoever asks for ids that nobody has must not have more supposed."""
+        return sum(pool.settings.max_sessions for pool in self._state.pools.values())
 
     # --- requests ---
 

@@ -150,6 +150,20 @@ def test_resuming_ends_a_degraded_state_and_has_the_agent_try_again() -> None:
     assert bench.say(client, echo(2), b"") == []
 
 
+def test_another_try_is_no_worker_yet() -> None:
+    """A pool that crashes in a loop has a process on its way most of the time: who calls then must not wait for it."""
+    bench = Bench()
+    client = bench.client()
+    agent = AgentModel(bench, size=1)
+    bench.tell(agent.peer, m.Died(id128(agent.starting[0]), m.Certificate("exit", exit_code=1)))
+    bench.tell(agent.peer, m.Degraded("ImportError"))
+    bench.tell(agent.peer, m.Spawned(id128(900), 900))
+    assert code_of(bench, client, echo(1), b"") == ("unavailable", "degraded")
+    assert code_of(bench, client, m.Open(2, id128(50), POOL), b"") == ("unavailable", "degraded")
+    bench.worker(900)
+    assert bench.say(client, echo(3), b"") == []
+
+
 # --- drain ---
 
 

@@ -538,3 +538,11 @@ def test_no_more_than_so_many_questions_wait_for_an_owner() -> None:
     assert len(house.bench.core.state.sessions[SESSION].askers) == MAX_ASKERS
     house.worker(100)
     assert len(house.bench.take(house.client)) == MAX_ASKERS
+
+
+def test_a_new_broker_supposes_no_more_sessions_than_may_be_open() -> None:
+    bench = Bench(pools=[PoolSettings(POOL, max_sessions=3)])
+    client = bench.client()
+    for number in range(5):
+        bench.say(client, m.Session(number, id128(900 + number), "attach"))
+    assert len(bench.core.state.sessions) == 3
