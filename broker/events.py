@@ -105,12 +105,19 @@ class EventLog:
 
     Args:
         logger: where lines go.
+        feed: what every event goes to, whether a line is written of it or not.
         clock: seconds, of any origin.
     """
 
-    def __init__(self, logger: Logger, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        logger: Logger,
+        feed: Callable[[Note], object] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.counts: Counter[str] = Counter()
         self._logger = logger
+        self._feed = feed
         self._clock = clock
         self._written_at: dict[str, float] = {}
         self._left_out: Counter[str] = Counter()
@@ -118,6 +125,7 @@ class EventLog:
     def __call__(self, note: Note) -> None:
         """Count an event and perhaps write it."""
         self.counts[note.event] += 1
+        self._feed(note)
         if note.event in FLOODS and not self._may_write(note.event):
             self._left_out[note.event] += 1
             return

@@ -19,6 +19,7 @@ from zmq.utils import z85
 
 from maitred.broker.core.effects import Reload, Side
 from maitred.broker.doors import DoorError, Doors
+from maitred.broker.event_feed import EventFeed
 from maitred.broker.events import EventLog, Logger
 from maitred.broker.keyring import Keyring
 from maitred.broker.ports import Ports
@@ -74,7 +75,8 @@ class Serving:
         self._secret = secret
         self._logger = logger
         self._run_dir = run_dir
-        self._events = EventLog(logger)
+        self._feed = EventFeed()
+        self._events = EventLog(logger, self._feed)
         self._terminal = Terminal()
         self._forced = False
 

@@ -26,7 +26,7 @@ class Lines:
 
 def test_what_peers_decide_the_number_of_is_written_once_a_second_with_a_count() -> None:
     lines, now = Lines(), [0.0]
-    log = EventLog(lines, lambda: now[0])
+    log = EventLog(lines, clock=lambda: now[0])
     for _ in range(100):
         log(Note("protocol.error", {"reason": "x"}))
     now[0] = 1.0
@@ -41,7 +41,7 @@ def test_what_peers_decide_the_number_of_is_written_once_a_second_with_a_count()
 
 def test_a_flood_of_one_kind_hides_none_of_another() -> None:
     lines = Lines()
-    log = EventLog(lines, lambda: 5.0)
+    log = EventLog(lines, clock=lambda: 5.0)
     log(Note("protocol.error", {}))
     log(Note("pool.saturated", {}))
     for _ in range(3):
@@ -57,7 +57,7 @@ def test_a_flood_of_one_kind_hides_none_of_another() -> None:
 def test_a_note_is_left_as_it_was() -> None:
     note = Note("protocol.error", {"reason": "x"})
     now = [0.0]
-    log = EventLog(Lines(), lambda: now[0])
+    log = EventLog(Lines(), clock=lambda: now[0])
     log(note)
     log(note)
     now[0] = 2.0
