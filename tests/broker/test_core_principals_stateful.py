@@ -245,6 +245,9 @@ class PrincipalsMachine(RuleBasedStateMachine):
             return
         assert who.max_in_flight is None or len(own) < who.max_in_flight
         assert who.max_queued_bytes is None or sum(own) + size <= who.max_queued_bytes
+        self.was_let_through(name, who)
+
+    def was_let_through(self, name: str, who: Principal) -> None:
         times = self.accepted.setdefault(name, [])
         times.append(self.bench.now)
         if who.rate_per_s is not None:
@@ -264,6 +267,8 @@ class PrincipalsMachine(RuleBasedStateMachine):
             self.collect()
             if order.session not in self.bench.core.state.sessions:
                 del self.sessions[order.session]
+            elif (who := self.who(client.name)) is not None and who.keyed:
+                self.was_let_through(client.name, who)
 
     @precondition(lambda self: self.clients and self.sessions)
     @rule(which=st.integers(0, 9), session=st.integers(0, 3), verb=st.sampled_from(["attach", "renew", "close"]))
@@ -287,6 +292,11 @@ class PrincipalsMachine(RuleBasedStateMachine):
         who = self.who(client.name)
         assert who is not None
         ((message, body),) = self.bench.say(client.peer, m.Query(1, what))
+        if isinstance(message, m.Error) and message.code == "resource_exhausted":
+            assert who.rate_per_s is not None
+            return
+        if who.keyed:
+            self.was_let_through(client.name, who)
         if who.read:
             return
         if what == "deaths":
