@@ -114,6 +114,8 @@ class ScriptedBroker:
 
     def _listen(self) -> zmq.Socket[bytes]:
         router = sockets.router(self._context, zap_domain="clients", handled=False, linger_ms=0)
+        # A client that has gone may leave its queue full, and requests unread: a send without end would wait for both.
+        router.setsockopt(zmq.SNDTIMEO, 1000)
         router.bind(self.clients)
         return router
 
