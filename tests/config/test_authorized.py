@@ -79,6 +79,7 @@ def test_who_is_not_there_is_named_and_the_likeliest_too(path: Path) -> None:
         f'[keys]\nalice.public = "{PUBLIC[0]}"\nalice.role = "client"\n',
         f'keys.alice.public = "{PUBLIC[0]}"\nkeys.alice.role = "client"\n',
     ],
+    ids=["inline", "dotted-in-a-table", "dotted"],
 )
 def test_what_cannot_be_taken_out_safely_is_left_alone(path: Path, text: str) -> None:
     path.write_text(text)
