@@ -97,6 +97,12 @@ class Listener:
         self._waiting.append(event)
         self._some.set()
 
+    def take(self) -> list[Event]:
+        """Those that wait, oldest first; none is waited for."""
+        taken = list(self._waiting)
+        self._waiting.clear()
+        return taken
+
     def __aiter__(self) -> Listener:
         return self
 

@@ -143,9 +143,9 @@ def child() -> None:
 def _listen(address: str) -> socket.socket | None:
     if not address:
         return None
-    from maitred.broker import http  # here: half of a small broker's start would go into it
+    from maitred.broker.web.serving import listen  # here: half of a small broker's start would go into it
 
-    return http.listen(address)
+    return listen(address)
 
 
 def _address(listener: socket.socket | None) -> str:

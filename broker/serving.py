@@ -195,15 +195,22 @@ class Serving:
     # --- beside the routing ---
 
     async def _serve_http(self, listener: socket.socket, token: str, refused: Mapping[str, int]) -> None:
-        from maitred.broker import http  # here: half of a small broker's start would go into it
-        from maitred.broker.metrics import Metrics, Outside, build
+        from maitred.broker.metrics import (  # here: half of a small broker's start would go into it
+            Metrics,
+            Outside,
+            build,
+        )
+        from maitred.broker.web.guard import Tokens
+        from maitred.broker.web.house import House
+        from maitred.broker.web.serving import serve
 
-        shell = self._shell
-        readiness = functools.partial(shell.core.table, "readiness", 0.0)
+        shell, now = self._shell, trio.current_time
         outside = Outside(self._events.counts, shell.lag, lambda: shell.rescues, refused, build())
-        metrics = Metrics(shell.core, trio.current_time, outside)
+        metrics = Metrics(shell.core, now, outside)
+        operate = functools.partial(shell.operate, software="http", principal="operator")
+        house = House(shell.core, now, operate, self._feed, metrics.render, shell.drained.wait)
         try:
-            await http.serve(listener, readiness, shell.drained.wait, token, metrics.render)
+            await serve(listener, house, Tokens(token, self._secret))
         except Exception:
             self._logger.exception("http.failed")  # nobody's requests depend on it
 

@@ -132,6 +132,12 @@ class Shell:
                 side.close()
             self._pump.close()
 
+    def operate(self, verb: str, target: str, software: str, principal: str) -> dict[str, Any] | str:
+        """As `BrokerCore.operate`; what it has others do is sent."""
+        done, effects = self.core.operate(verb, target, software, principal, self._now())
+        self.perform(effects)
+        return done
+
     def drain(self) -> None:
         """Stop admitting; `drained` is set once everything is answered, and the answers are handed to ZeroMQ."""
         self.draining = True

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import math
 
+import msgspec
+
 from maitred.broker.core.agent import Agent
 from maitred.broker.core.model import Worker
 from maitred.broker.core.pool import Pool, Vacancy
@@ -24,6 +26,9 @@ LOOKS = 4
 
 MIN_LOOK_S = 0.02
 MAX_LOOK_S = 1.0
+
+DESIRED_UTILISATION = 0.8
+"""What a scaler outside is told suffices keeps its workers busy for this share of their time: with more, requests wait."""
 
 MAX_VACANT = 1024
 """Hosts whose lost agent is remembered, for each pool; the one that was lost first is forgotten."""
@@ -147,6 +152,33 @@ class Fleet:
         """Tell its agents what they know: they try again to start workers."""
         for agent in self._state.agents_of(pool):
             self._state.send(agent.peer, messages.Resize(agent.size))
+
+    # --- by a scaler outside ---
+
+    def desired(self, pool: Pool, now: float) -> int:
+        """How many workers would do for its load; `size` where nothing can be said, as while it is held up."""
+        demand = self._demand(pool, now)
+        size = max(demand.size, len(pool.workers))
+        if pool.paused or pool.closed or pool.degraded:
+            return size
+        busy = sum(bool(worker.load or worker.sessions) for worker in pool.workers.values())
+        on_average = math.ceil((pool.health.utilisation or 0.0) * size / DESIRED_UTILISATION)
+        needed = min(max(busy, on_average), size)
+        return pool.sizing.desired(msgspec.structs.replace(demand, size=size, needed=needed))
+
+    def give_up(self, pool: Pool, count: int, now: float) -> list[Worker]:
+        """End so many workers that do nothing and own no session, the newest first, and keep as many fewer."""
+        idle = [one for one in pool.workers.values() if not (one.retirement or one.load or one.sessions)]
+        chosen = sorted(idle, key=lambda worker: -worker.registered_at)[:count]
+        for worker in chosen:
+            agent = self._state.agent_of(worker)
+            if agent is not None and agent.size:
+                agent.size -= 1
+                self._state.send(agent.peer, messages.Resize(agent.size))
+            self._retiring.retire(worker, "drain", "a scaler takes it", now)
+        if chosen:
+            pool.sizing.changed(self.size(pool), now)
+        return chosen
 
     # --- doing it ---
 

@@ -14,7 +14,7 @@ from maitred.protocol import messages
 from maitred.protocol.body import encode_body
 from maitred.protocol.errors import Code
 
-VERBS = ("cancel", "release", "scale", "pause", "resume", "drain", "recycle", "reload")
+VERBS = ("cancel", "release", "scale", "pause", "resume", "drain", "recycle", "retire", "reload")
 
 
 class Operations:
@@ -42,17 +42,18 @@ class Operations:
             self._state.note("operator.reload", target="", software=client.software, principal=client.principal.name)
             self._state.out.append(Reload(client.peer, message.id))
             return
-        done = self._do(message.verb, message.target, now)
+        done = self.carry_out(message.verb, message.target, client.software, client.principal.name, now)
         if isinstance(done, str):
             self._state.refuse(client.peer, message.id, Code.INVALID_ARGUMENT, done, {"argument": "target"})
-            return
-        self._state.note(
-            "operator." + message.verb,
-            target=message.target,
-            software=client.software,
-            principal=client.principal.name,
-        )
-        self._state.send(client.peer, messages.Reply(message.id), encode_body(done))
+        else:
+            self._state.send(client.peer, messages.Reply(message.id), encode_body(done))
+
+    def carry_out(self, verb: str, target: str, software: str, principal: str, now: float) -> dict[str, Any] | str:
+        """Do it for somebody who may, and note it; `verb` is one of VERBS but "reload", which only a shell can do."""
+        done = self._do(verb, target, now)
+        if not isinstance(done, str):
+            self._state.note("operator." + verb, target=target, software=software, principal=principal)
+        return done
 
     def _do(self, verb: str, target: str, now: float) -> dict[str, Any] | str:
         match verb:
@@ -68,6 +69,8 @@ class Operations:
                 return self._pools.resume(target, now)
             case "drain":
                 return self._pools.drain(target, now)
+            case "retire":
+                return self._pools.retire(target, now)
             case _:
                 return self._pools.recycle(target, now)
 

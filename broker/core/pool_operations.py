@@ -5,6 +5,7 @@ pause POOL                admit and queue, give nothing to workers
 drain POOL | WORKER | ""  refuse what is new, finish what is there · have it go · the same of all pools
 resume POOL | ""          end a pause, a drain and a degraded state
 recycle POOL | WORKER     replace the workers, one after another
+retire POOL=N             end N workers that do nothing and own no session, and say which: for scalers outside
 """
 
 from __future__ import annotations
@@ -123,6 +124,19 @@ class PoolOperations:
             for start in range(0, len(ids), limits.MAX_AGENT_WORKERS):
                 self._state.send(peer, messages.Recycle(ids[start : start + limits.MAX_AGENT_WORKERS], "operator"))
         return {"workers": [worker.id.hex() for worker in chosen]}
+
+    def retire(self, target: str, now: float) -> dict[str, Any] | str:
+        """End workers that nobody will miss, at most so many, and have the pool keep as many fewer."""
+        name, _, number = target.rpartition("=")
+        pool = self._pool(name)
+        if isinstance(pool, str):
+            return pool if name else f"{target!r} is no POOL=N"
+        if not (number.isascii() and number.isdecimal() and 1 <= int(number) <= limits.MAX_AGENT_WORKERS):
+            return f"{number!r} is no number of workers from 1 to {limits.MAX_AGENT_WORKERS}"
+        retired = self._fleet.give_up(pool, int(number), now)
+        rows = [{"id": worker.id.hex(), "host": worker.host, "pid": worker.pid} for worker in retired]
+        left = sum(worker.retirement is None for worker in pool.workers.values())
+        return {"pool": pool.name, "retired": rows, "left": left}
 
     # --- what a target names ---
 

@@ -74,7 +74,7 @@ class BrokerCore:
         self._agents = Agents(self.state, introductions, self._workers, self._fleet, self._retiring)
         admission = Admission(self.state, self._dispatcher, self._sessions)
         pools = PoolOperations(self.state, self._dispatcher, self._owners, self._fleet, self._retiring)
-        operations = Operations(self.state, self._endings, pools)
+        self._operations = operations = Operations(self.state, self._endings, pools)
         self._clients = Clients(
             self.state,
             introductions,
@@ -278,6 +278,17 @@ class BrokerCore:
     def table(self, what: str, now: float) -> Any:
         """What QUERY would be told: rows of "pools" or "workers", or the map "broker"."""
         return TABLES[what](self.state, now)
+
+    def operate(
+        self, verb: str, target: str, software: str, principal: str, now: float
+    ) -> tuple[dict[str, Any] | str, list[Effect]]:
+        """Do what an operator wants who is no peer: what was done, or a sentence that says why not, and what to send."""
+        done = self._operations.carry_out(verb, target, software, principal, now)
+        return done, self._effects(now)
+
+    def desired(self, pool: str, now: float) -> int:
+        """How many workers would do for the load of a pool that exists."""
+        return self._fleet.desired(self.state.pools[pool], now)
 
     # --- who may say what ---
 

@@ -69,6 +69,13 @@ class Sizing:
         self._changed_at = now
         self._note(size, now)
 
+    def desired(self, demand: Demand) -> int:
+        """How many would do for what there is just now, whatever its bounds and the time of the last change.
+
+        Changes nothing. For scalers outside, which have bounds and a time to wait of their own.
+        """
+        return max(self._enough(demand), demand.size) if demand.waiting else demand.needed
+
     def _wanted(self, demand: Demand, now: float) -> int:
         bounded = min(max(demand.size, demand.least), demand.most)
         if now - self._changed_at < self._settings.scale_cooldown_s:
