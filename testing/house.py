@@ -74,6 +74,7 @@ class House:
             over TCP.
         majordomo: where peers of Majordomo's protocol connect, if there is such a port; "" where not.
         http: host:port of its HTTP, where a test asks for it (`broker={"http": "127.0.0.1:0"}`); "" where not.
+        secret: that of its run directory, which is the operator's token of its HTTP.
         broker: the broker's process.
         agents: each pool's agent, by the pool's name.
     """
@@ -96,7 +97,7 @@ class House:
         self.clients, self.workers = bound.clients[0], bound.workers[0]
         self.clients_tcp, self.workers_tcp = bound.clients[-1], bound.workers[-1]
         self.majordomo = bound.majordomo
-        self.http = bound.http
+        self.http, self.secret = bound.http, bound.secret
         self.client = Client(self.clients)
         self.agents = {name: start_agent(self._agent(name, pool)) for name, pool in pools.items() if pool.size}
         self._wanted = {name: pool.size for name, pool in pools.items()}

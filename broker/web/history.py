@@ -45,10 +45,13 @@ class History:
         self.samples: dict[str, deque[tuple[float | None, ...]]] = {}
         self._before: dict[str, _Counted] = {}
         self._at = 0.0
+        self.looks = 0
+        """Taken so far."""
 
     def look(self, state: State, now: float) -> None:
         """Take one sample of each pool; the first of all only begins to count."""
         passed_s, self._at = now - self._at, now
+        self.looks += 1
         pools = list(state.pools.values())[:MAX_POOLS]
         for name in self._before.keys() - {pool.name for pool in pools}:
             del self._before[name]

@@ -80,7 +80,13 @@ class Live:
         try:
             with self._house.feed.listen() as listener:
                 before = [event_row(event, right) for event in self._house.feed.recent()[-FIRST_EVENTS:]]
-                hello = {"right": right.name.lower(), "interval": INTERVAL_S, "fields": FIELDS, "rows": SHOWN_ROWS}
+                hello = {
+                    "right": right.name.lower(),
+                    "interval": INTERVAL_S,
+                    "fields": FIELDS,
+                    "rows": SHOWN_ROWS,
+                    "look": self._history.looks,
+                }
                 yield f"retry: {RETRY_MS}\n\n".encode()
                 yield _event("hello", _encode(hello | {"history": self._history.everything(), "events": before}))
                 while True:
@@ -108,7 +114,7 @@ class Live:
         pools = [row | {"now": self._history.last(row["name"])} for row in house.table("pools")]
         state = house.core.state
         totals = {"workers": len(state.workers), "sessions": len(state.sessions)}
-        return {"broker": house.table("broker"), "pools": pools, "totals": totals} | rows
+        return {"look": self._history.looks, "broker": house.table("broker"), "pools": pools, "totals": totals} | rows
 
 
 def _first(house: House, table: str) -> list[dict[str, Any]]:

@@ -39,7 +39,7 @@ class Terminal:
         self._theirs = theirs
         self.process = subprocess.Popen(
             [sys.executable, "-m", "maitred.cli", *words],
-            env=environment | {"TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}, cwd=directory,
+            env=_without_size(environment) | {"TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}, cwd=directory,
             stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
         )  # fmt: skip
@@ -111,3 +111,8 @@ class Terminal:
             with self._lock:
                 self.raw += data
                 self._stream.feed(data)
+
+
+def _without_size(environment: dict[str, str]) -> dict[str, str]:
+    """The terminal says how large it is, and no variable of whoever runs the tests."""
+    return {name: value for name, value in environment.items() if name not in ("COLUMNS", "LINES")}

@@ -60,7 +60,7 @@ def test_nobody_asks_for_a_size_out_of_bounds() -> None:
 
 
 def test_a_pool_of_no_workers_starts_one_for_a_request() -> None:
-    pool = elastic(0, 2, down_after_s=0.5)
+    pool = elastic(0, 2, down_after_s=2.0)  # longer than a start takes, or none is ever seen
     sleepy = Pool(pool.service, size=1, settings=pool.settings, limits=pool.limits)
     with running(f"{APP}service", sleepy=sleepy) as house:
         began = time.monotonic()
