@@ -1,11 +1,11 @@
-# make demo | test | check | soak | fuzz | bench | peers | node: nothing but python3 (3.11 or later, with venv) and make is assumed.
+# make demo | test | check | soak | fuzz | bench | peers | node | browser: nothing but python3 (3.11 or later, with venv) and make is assumed.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test check soak fuzz bench peers node format clean
+.PHONY: demo test check soak fuzz bench peers node browser format clean
 
 $(VENV)/.installed: pyproject.toml
 	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' || { \
@@ -46,6 +46,10 @@ peers:
 # What the example client in examples/node needs, from its lock file. Needs Node.js 20 or later with npm.
 node:
 	@sh scripts/node.sh
+
+# The browser that the page is tested in, as a Debian package. Needs root.
+browser:
+	@sh scripts/browser.sh
 
 format: $(VENV)/.installed
 	$(BIN)/ruff check --fix .

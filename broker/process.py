@@ -107,7 +107,7 @@ def _run(
 
         def tell() -> None:
             version = metadata.version("maitred")
-            claimed.publish(Connection(os.getpid(), clients, workers, time.time(), version, secret))
+            claimed.publish(Connection(os.getpid(), clients, workers, time.time(), version, secret, bound.http))
             on_ready(bound)
 
         host = Host(settings.busy_poll_s)

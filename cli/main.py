@@ -19,6 +19,7 @@ from maitred.cli import (
     call,
     complete,
     configuration,
+    dashboard,
     doctor,
     keys,
     look,
@@ -37,7 +38,21 @@ from maitred.cli.options import Key, Options, duration
 __all__ = ["app", "broker_main", "main"]
 
 ORDER = (
-    *("up", "broker", "pool", "call", "map", "status", "top", "pools", "workers", "requests", "sessions", "quarantine"),
+    *(
+        "up",
+        "broker",
+        "pool",
+        "call",
+        "map",
+        "status",
+        "top",
+        "dashboard",
+        "pools",
+        "workers",
+        "requests",
+        "sessions",
+        "quarantine",
+    ),
     *("scale", "recycle", "drain", "pause", "resume", "reload", "config", "keys", "doctor", "bench"),
 )
 """Of the commands, as help lists them: what runs, what calls, what looks, what operates. Others follow."""
@@ -118,6 +133,7 @@ app.command(context_settings=call.EXTRA)(call.call)
 app.command("map")(mapping.map_lines)
 app.command()(look.status)
 app.command()(top.top)
+app.command()(dashboard.dashboard)
 app.add_typer(pools.app, name="pools")
 app.add_typer(workers.app, name="workers")
 app.add_typer(requests.app, name="requests")

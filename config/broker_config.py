@@ -42,7 +42,7 @@ class BrokerConfig(Struct, frozen=True):
             "http",
             HttpAddress(),
             "127.0.0.1:5752",
-            'Where /healthz, /readyz and /metrics are served, for probes and scrapers; "" serves none.',
+            'Where the page, its API, /healthz, /readyz and /metrics are served; "" serves none.',
         ),
     ]
     heartbeat_interval_s: Annotated[

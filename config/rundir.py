@@ -88,6 +88,7 @@ class Connection(msgspec.Struct, frozen=True):
         started: when, in seconds since the epoch.
         version: of the broker.
         secret: whoever can read it is the user that runs the broker, and may serve and operate without a key.
+        http: host:port of its page; "" for none.
     """
 
     pid: int
@@ -96,6 +97,7 @@ class Connection(msgspec.Struct, frozen=True):
     started: float
     version: str
     secret: str = ""
+    http: str = ""
 
     def __repr__(self) -> str:
         return f"Connection(pid={self.pid}, clients={self.clients}, workers={self.workers}, version={self.version!r})"

@@ -149,6 +149,7 @@ def _pool(state: State, pool: Pool, now: float) -> dict[str, Any]:
         "reason": reason,
         "utilisation": pool.health.utilisation,
         "memory": _words(agent.memory for agent in agents),
+        "memory_limit": pool.settings.memory_limit_bytes,
         "gpus": _words(agent.gpus for agent in agents),
         "restarts": sum(ended.values()),
         "restarts_by_cause": ended,

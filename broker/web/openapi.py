@@ -57,6 +57,7 @@ ROWS: dict[str, dict[str, str]] = {
         "ready": "bool whether it can serve, as /readyz/POOL says",
         "reason": "str? why it cannot",
         "utilisation": "num? share of its workers' time that was busy, 0 to 1, as of its last health interval",
+        "memory_limit": "int? bytes that a worker may take, as the broker's configuration has it",
         "restarts": "int workers that had to be replaced",
         "restarts_by_cause": "map cause to how many",
     },

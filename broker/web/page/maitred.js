@@ -5,6 +5,7 @@ const SVG = "http://www.w3.org/2000/svg";
 const TOKEN = "maitred-token";
 const MOST_EVENTS = 500; // kept by this page
 const LEAST_SAMPLES = 30; // a chart is at least a minute wide, and grows to the ten that are kept
+const SHOWN_EVENTS = 60;
 const STALE_MS = 4000; // without news for so long, what is shown is said to be old
 
 const state = { right: "look", told: null, history: {}, fields: [], interval: 2, look: -1, events: [], heardAt: 0, kept: 300 };
@@ -294,7 +295,7 @@ const counted = (rows, all) => (all > rows.length ? `${rows.length} of ${all}; \
 const showEvents = () => {
   const wanted = $("events-filter").value.trim().toLowerCase();
   const rows = state.events.filter((row) => !wanted || `${row.name} ${JSON.stringify(row.fields)}`.toLowerCase().includes(wanted));
-  tables.events.show(rows.slice(0, 100), (row) => row.number);
+  tables.events.show(rows.slice(0, SHOWN_EVENTS), (row) => row.number);
   say($("events-count"), wanted ? `${rows.length} of ${state.events.length}` : `the last ${state.events.length}`);
 };
 
