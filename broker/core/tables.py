@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 import msgspec
@@ -49,7 +49,16 @@ def workers(state: State, now: float, sees: RequestFilter | None = None) -> list
 
     `sees` says of a request whether it is shown what a worker is at; None: all are.
     """
-    return [row for pool in state.pools.values() for row in _workers(state, pool, now, sees)]
+    return list(each_worker(state, now, sees))
+
+
+def each_worker(state: State, now: float, sees: RequestFilter | None = None) -> Iterator[dict[str, Any]]:
+    """The same, one after another: for who wants the first ones only."""
+    for pool in state.pools.values():
+        for worker in pool.workers.values():
+            yield _worker(state, worker, now, sees)
+        for worker_id, starting in pool.starting.items():
+            yield _starting(worker_id, starting, now)
 
 
 def requests(state: State, now: float, sees: RequestFilter | None = None) -> list[dict[str, Any]]:
@@ -200,11 +209,6 @@ def _request(request: Request, now: float) -> dict[str, Any]:
         "worker": worker.id.hex() if worker else None,
         "stopping": request.cancelled or None,
     }
-
-
-def _workers(state: State, pool: Pool, now: float, sees: RequestFilter | None) -> list[dict[str, Any]]:
-    rows = [_worker(state, worker, now, sees) for worker in pool.workers.values()]
-    return rows + [_starting(worker_id, starting, now) for worker_id, starting in pool.starting.items()]
 
 
 def _starting(worker_id: bytes, starting: Starting, now: float) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+from maitred.broker.core.tables import each_worker
 from maitred.broker.web.answers import Problem
 from maitred.broker.web.guard import Right
 from maitred.broker.web.history import FIELDS, INTERVAL_S, History
@@ -118,7 +119,8 @@ class Live:
 
 
 def _first(house: House, table: str) -> list[dict[str, Any]]:
-    return list(islice(house.table(table), SHOWN_ROWS))
+    rows = each_worker(house.core.state, house.now()) if table == "workers" else house.table(table)
+    return list(islice(rows, SHOWN_ROWS))
 
 
 def _event(name: str, data: bytes) -> bytes:

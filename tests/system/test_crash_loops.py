@@ -13,7 +13,7 @@ from maitred.testing import House, Pool, running
 
 KILLING = f"{Path(__file__).with_name('killing_app.py')}:service"
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(120)]
 
 ILL = """
 from pathlib import Path

@@ -25,7 +25,7 @@ MIB = 1 << 20
 HANDSHAKES_S = 8.0
 """Until connections that never shook hands are closed by the broker: twice what it gives them."""
 
-pytestmark = [pytest.mark.slow]
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 
 class Good:

@@ -24,7 +24,7 @@ from maitred.testing import House, Pool, running
 
 APP = f"{Path(__file__).with_name('killing_app.py')}:"
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 TASK_S = 0.01
 CALLERS = 16

@@ -16,7 +16,7 @@ APP = f"{Path(__file__).with_name('killing_app.py')}:service"
 MIB = 1 << 20
 LIMIT = 256 * MIB
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(120)]
 
 
 @pytest.fixture(params=["cgroup2", "cgroup1", "polling"])

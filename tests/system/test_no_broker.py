@@ -13,7 +13,7 @@ from user_shell import Shell
 
 from maitred.cli import main
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 WITHIN_S = 1.0
 """A command takes no longer, with the start of the interpreter."""

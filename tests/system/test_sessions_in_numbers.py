@@ -23,7 +23,7 @@ from maitred.testing import House, Pool, running
 
 APP = f"{Path(__file__).with_name('sessions_app.py')}:"
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(180)]
 
 
 def opened(client: Client, stack: ExitStack, count: int, **options: Any) -> list[Any]:

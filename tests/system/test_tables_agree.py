@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import threading
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from user_shell import Shell, wait_for
 
 from maitred.testing import House, Pool, running
@@ -21,7 +24,7 @@ SESSIONS = f"{Path(__file__).parent / 'sessions_app.py'}:kept"
 
 @pytest.fixture(scope="module")
 def house() -> Iterator[House]:
-    with running(app=Pool(APP, size=3), kept=Pool(SESSIONS, size=2)) as house:
+    with running(app=Pool(APP, size=3), kept=Pool(SESSIONS, size=2), broker={"http": "127.0.0.1:0"}) as house:
         yield house
 
 
@@ -29,7 +32,61 @@ def house() -> Iterator[House]:
 def shell(tmp_path: Path, house: House) -> Shell:
     shell = Shell(tmp_path)
     shell.environment["MAITRED_ENDPOINT"] = house.clients
+    shell.environment["HTTP"] = house.http  # for `over_http`
     return shell
+
+
+def over_http(shell: Shell, path: str) -> Any:
+    with urllib.request.urlopen(f"http://{shell.environment['HTTP']}{path}", timeout=10) as answer:
+        content = answer.read().decode()
+    return content if path == "/metrics" else json.loads(content)
+
+
+def told_by_the_page(shell: Shell) -> dict[str, Any]:
+    """What the page is sent first: the snapshot of that second."""
+    with urllib.request.urlopen(f"http://{shell.environment['HTTP']}/api/v1/live", timeout=10) as answer:
+        while answer.readline() != b"event: snapshot\n":
+            pass
+        return json.loads(answer.readline().removeprefix(b"data: "))
+
+
+def measured(shell: Shell) -> dict[tuple[str, ...], float]:
+    """The samples of `/metrics`, by name and labels' values."""
+    families = text_string_to_metric_families(over_http(shell, "/metrics"))
+    return {(it.name, *dict(sorted(it.labels.items(), key=lambda pair: pair[0] != "pool")).values()): it.value
+            for family in families for it in family.samples}  # fmt: skip
+
+
+def differences_over_http(shell: Shell) -> list[str]:
+    """Where the API, the page or `/metrics` tell something else than `status`."""
+    status = {row["name"]: row for row in shell.json("status", "--json")["pools"]}
+    keys = (
+        "available",
+        "busy",
+        "starting",
+        "retiring",
+        "suspect",
+        "total",
+        "queued",
+        "sessions",
+        "completed",
+        "refused",
+    )
+    found: list[str] = []
+    for source, rows in (("api", over_http(shell, "/api/v1/pools")), ("page", told_by_the_page(shell))):
+        for row in rows["pools"]:
+            found += [f"{source}: {key}" for key in keys if row[key] != status[row["name"]][key]]
+    samples = measured(shell)
+    for name, row in status.items():
+        pairs = {
+            ("maitred_workers", name, "idle"): row["available"],
+            ("maitred_workers", name, "busy"): row["busy"],
+            ("maitred_queue_requests", name): row["queued"],
+            ("maitred_sessions", name): row["sessions"],
+            ("maitred_requests_total", name, "ok"): row["completed"],
+        }
+        found += [f"metrics: {' '.join(key)}" for key, value in pairs.items() if samples.get(key, 0.0) != value]
+    return found
 
 
 def counted(workers: list[dict[str, Any]], pool: str) -> dict[str, int]:
@@ -75,6 +132,7 @@ def test_at_rest_they_agree_at_once(house: House, shell: Shell) -> None:
     assert next(row["completed"] for row in shell.json("pools", "--json") if row["name"] == "app") == 5
     with house.client.session("kept"), house.client.session("kept"):
         assert differences(shell) == []
+        assert differences_over_http(shell) == []
         pools, states = once(shell)
         rows = {row["name"]: row for row in shell.json("status", "--json")["pools"]}
         for name, row in rows.items():
@@ -100,6 +158,7 @@ def test_under_load_within_a_beat_of_its_end(house: House, shell: Shell) -> None
         stop.set()
         thread.join()
     wait_for(lambda: not differences(shell), 10)
+    wait_for(lambda: not differences_over_http(shell), 10)
 
 
 def test_what_stands_still_under_load_agrees_too(house: House, shell: Shell) -> None:
@@ -109,6 +168,7 @@ def test_what_stands_still_under_load_agrees_too(house: House, shell: Shell) -> 
     for row in shell.json("status", "--json")["pools"]:
         if row["name"] == "app":
             assert (row["busy"], row["queued"]) == (3, 5)
+    assert differences_over_http(shell) == []
     for future in futures:
         future.cancel()
     wait_for(lambda: not differences(shell), 10)
