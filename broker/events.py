@@ -13,50 +13,12 @@ from typing import Any, cast
 import structlog
 
 from maitred.broker.core.effects import Note
+from maitred.protocol.events import FLOODS, WARNINGS
 
 __all__ = ["EventLog", "make_logger"]
 
-WARNINGS = frozenset(
-    {
-        "worker.died",
-        "worker.suspect",
-        "worker.unhealthy",
-        "agent.lost",
-        "broker.stalled",
-        "peer.overflow",
-        "pool.degraded",
-        "pool.stalled",
-        "memory.high",
-        "descriptors.high",
-        "connections.refused",
-        "endpoint.reopened",
-        "endpoint.lost",
-    }
-)
-FLOODS = frozenset(
-    {
-        "auth.refused",
-        "auth.denied",
-        "operator.refused",
-        "protocol.error",
-        "protocol.refused",
-        "pool.saturated",
-        "client.limited",
-        "request.expired",
-        "request.cancelled",
-        "request.quarantined",
-        "request.duplicate",
-        "reply.unexpected",
-        "connection.cut",
-    }
-)
-"""Events whose number a peer decides."""
-
-USUAL = frozenset({"request.cancelled"})
-"""Those of them that are nobody's fault."""
-
 FLOOD_INTERVAL_S = 1.0
-"""Of an event out of FLOODS one line is written per interval; it says how many were left out."""
+"""Of an event whose number a peer decides (FLOODS) one line is written per interval; it says how many were left out."""
 
 Logger = Any
 
@@ -73,7 +35,7 @@ def make_logger(level: str, style: str) -> Logger:
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=style == "json"),
-            *([] if style == "json" else [_in_print]),
+            *([structlog.processors.format_exc_info] if style == "json" else [_in_print]),
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
@@ -134,7 +96,7 @@ class EventLog:
             fields["left_out"] = left_out
         if "level" in fields:  # the log's own word for how bad a line is
             fields["pressure"] = fields.pop("level")
-        if (note.event in FLOODS or note.event in WARNINGS) and note.event not in USUAL:
+        if note.event in WARNINGS:
             self._logger.warning(note.event, **fields)
         else:
             self._logger.info(note.event, **fields)

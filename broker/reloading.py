@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import trio
 
-from maitred.broker.core.effects import Reload
-from maitred.broker.events import Logger
+from maitred.broker.core.effects import Note, Reload
 from maitred.broker.keyring import Keyring, compared
 from maitred.broker.shell import Shell
 from maitred.config.authorized import AuthorizedError
@@ -26,13 +26,13 @@ class Reloading:
     Args:
         keyring: what was read at the start.
         shell: whose core goes by it.
-        logger: told of each reading.
+        tell: told of each reading.
     """
 
-    def __init__(self, keyring: Keyring, shell: Shell, logger: Logger) -> None:
+    def __init__(self, keyring: Keyring, shell: Shell, tell: Callable[[Note], object]) -> None:
         self._keyring = keyring
         self._shell = shell
-        self._logger = logger
+        self._tell = tell
         self._turn = trio.Lock()
 
     async def read(self, asked: Reload | None = None) -> None:
@@ -50,12 +50,12 @@ class Reloading:
             keys = await trio.to_thread.run_sync(self._keyring.read_again, abandon_on_cancel=True)
         except (AuthorizedError, KeyFileError) as error:
             text = f"nothing was changed: {error}"
-            self._logger.error("keys.unchanged", problem=text)
+            self._tell(Note("keys.unchanged", {"problem": text}))
             return text
         core = self._shell.core
         policy = core.state.policy
         done = compared(policy.keys, keys)
         changed = {name: value[:LOGGED_NAMES] for name, value in done.items() if name != "keys"}
-        self._logger.info("keys.reloaded", keys=done["keys"], **changed)
+        self._tell(Note("keys.reloaded", {"keys": done["keys"], **changed}))
         self._shell.perform(core.adopt(msgspec.structs.replace(policy, keys=keys), trio.current_time()))
         return done

@@ -17,7 +17,7 @@ import msgspec
 import trio
 from zmq.utils import z85
 
-from maitred.broker.core.effects import Reload, Side
+from maitred.broker.core.effects import Note, Reload, Side
 from maitred.broker.doors import DoorError, Doors
 from maitred.broker.event_feed import EventFeed
 from maitred.broker.events import EventLog, Logger
@@ -102,7 +102,7 @@ class Serving:
             insecure=self._settings.insecure,
         )
         handler = ZapHandler(self._ports.zap, self._doors.decide, self._host.pump)
-        self._reloading = Reloading(self._keyring, self._shell, self._logger)
+        self._reloading = Reloading(self._keyring, self._shell, self._events)
         problem = None
         try:
             async with trio.open_nursery() as self._nursery:
@@ -128,7 +128,7 @@ class Serving:
             handler.close()
         if problem is not None:
             raise DoorError(problem)
-        self._logger.info("broker.stopped", forced=self._forced, **_totals(self._events))
+        self._events(Note("broker.stopped", {"forced": self._forced, **_totals(self._events)}))
         return EXIT_FORCED if self._forced else 0
 
     def _make_shell(self) -> Shell:
@@ -170,7 +170,7 @@ class Serving:
                 elif self._shell.draining:
                     self._end_at_once()
                 else:
-                    self._logger.info("broker.stopping", signal=signal.Signals(number).name)
+                    self._events(Note("broker.stopping", {"signal": signal.Signals(number).name}))
                     self._shell.drain()
 
     def _reload(self, asked: Reload) -> None:
@@ -212,6 +212,7 @@ class Serving:
         try:
             await serve(listener, house, Tokens(token, self._secret))
         except Exception:
+            self._feed(Note("http.failed", {}))
             self._logger.exception("http.failed")  # nobody's requests depend on it
 
     def _write_post_mortem(self) -> None:
@@ -219,7 +220,7 @@ class Serving:
         path = self._run_dir.directory / f"crash-{os.getpid()}.msgpack"
         inputs = [[now, int(peer.side), peer.route, header] for now, peer, header in self._shell.inputs]
         path.write_bytes(msgspec.msgpack.encode(inputs))
-        self._logger.error("broker.crashed", inputs=len(inputs), written_to=str(path))
+        self._events(Note("broker.crashed", {"inputs": len(inputs), "written_to": str(path)}))
 
 
 def _totals(events: EventLog) -> dict[str, int]:

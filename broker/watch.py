@@ -114,7 +114,7 @@ class Watch:
         self._known_bytes = known_bytes
         self._on_scarce = on_scarce
         self._endpoints = endpoints
-        self._reopen = reopen
+        self.reopen = reopen
         self._memory = memory
         self._blame = Blame()
         self._now = trio.lowlevel.current_clock().current_time
@@ -217,6 +217,6 @@ class Watch:
             if now - self._reopened_at.get(endpoint, -REOPENED_AGAIN_S) >= REOPENED_AGAIN_S:
                 self._reopened_at[endpoint] = now
                 self._patience, self._settling = PATIENCE_LOOKS, SETTLING_LOOKS
-                await self._reopen(side, endpoint)
+                await self.reopen(side, endpoint)
                 self.tell("endpoint.reopened", {"side": side, "endpoint": endpoint})
                 return

@@ -310,7 +310,9 @@ def test_a_house_passes_it_on(shell: Shell, keys: Keys) -> None:
     house.send_signal(signal.SIGHUP)
     wait_for(lambda: outcome(endpoint, alice) == IN)
     house.send_signal(signal.SIGTERM)
-    assert ended(house)[0] == 0
+    code, said = ended(house)
+    assert code == 0
+    assert "keys.reloaded" in said
 
 
 @pytest.mark.parametrize("command", ["broker", "up"])
