@@ -32,6 +32,7 @@ from maitred.config.rundir import RunDir
 from maitred.transport import clock
 from maitred.transport.host import Host
 from maitred.transport.lifeline import Lifeline
+from maitred.transport.systemd import feed_watchdog, notify
 from maitred.transport.terminal import Terminal
 from maitred.transport.zap import ZapHandler
 
@@ -110,6 +111,7 @@ class Serving:
                 await self._nursery.start(handler.run)
                 await self._nursery.start(self._shell.run)
                 self._nursery.start_soon(watch.run)
+                self._nursery.start_soon(feed_watchdog)
                 if self._settings.parent is not None:
                     self._nursery.start_soon(self._watch_parent)
                 problem = await self._try_doors()
@@ -117,6 +119,7 @@ class Serving:
                     if listener is not None:
                         self._nursery.start_soon(self._serve_http, listener, token, room.refused)
                     on_ready()
+                    self._tell_manager(READY="1", STATUS="serving")
                     await self._shell.drained.wait()
                     self._run_dir.withdraw()
                     await trio.sleep(LAST_WORDS_S)
@@ -170,8 +173,13 @@ class Serving:
                 elif self._shell.draining:
                     self._end_at_once()
                 else:
+                    self._tell_manager(STOPPING="1", STATUS="finishing what it has")
                     self._events(Note("broker.stopping", {"signal": signal.Signals(number).name}))
                     self._shell.drain()
+
+    def _tell_manager(self, **told: str) -> None:
+        if self._settings.parent is None:  # else whoever started it tells of the whole
+            notify(**told)
 
     def _reload(self, asked: Reload) -> None:
         self._nursery.start_soon(self._reloading.read, asked)

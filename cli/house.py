@@ -25,6 +25,7 @@ from maitred.cli.processes import ChildProcess, StartError, launch_broker, liste
 from maitred.cli.readiness import described, wait_ready
 from maitred.cli.supervision import Kept, say
 from maitred.config import Config
+from maitred.transport.systemd import notify
 from maitred.transport.terminal import Terminal
 from maitred.worker.agent_settings import AgentSettings
 
@@ -111,6 +112,7 @@ class House:
         http = f"http://{it.http}, " if it.http else ""
         print(f"maitred ready in {time.monotonic() - began:.1f} s: clients {it.clients[-1]} {it.clients[0]}, "
               f"workers {it.workers[-1]}, {http}pools: {described(rows, self._wanted)}", flush=True)  # fmt: skip
+        notify(READY="1", STATUS=f"serving {described(rows, self._wanted)}")
 
     # --- ending ---
 
@@ -126,6 +128,7 @@ class House:
                         process.force()
                 else:
                     say(STOPPING)
+                    notify(STOPPING="1", STATUS="finishing what runs")
                     self._stopping.set()
 
     def _reload_broker(self) -> None:
