@@ -170,12 +170,19 @@ class Serving:
             async for number in signals:
                 if number == signal.SIGHUP and not self._terminal.is_gone():
                     self._nursery.start_soon(self._reloading.read)
-                elif self._shell.draining:
+                elif self._shell.core.state.leaving:
                     self._end_at_once()
                 else:
                     self._tell_manager(STOPPING="1", STATUS="finishing what it has")
                     self._events(Note("broker.stopping", {"signal": signal.Signals(number).name}))
-                    self._shell.drain()
+                    self._nursery.start_soon(self._drain)
+
+    async def _drain(self) -> None:
+        """Not ready first, for those who look whether it is; then nothing new is taken."""
+        self._shell.core.leave()
+        if self._settings.drain_delay_s:
+            await trio.sleep(self._settings.drain_delay_s)
+        self._shell.drain()
 
     def _tell_manager(self, **told: str) -> None:
         if self._settings.parent is None:  # else whoever started it tells of the whole

@@ -38,6 +38,7 @@ class BrokerSettings(Struct, frozen=True, forbid_unknown_fields=True):
         key_file: the broker's CURVE key; None: its TCP endpoints are open to whoever reaches them.
         authorized_file: whose keys may do what.
         insecure: whether endpoints that other hosts reach may be open.
+        drain_delay_s: from the first signal until nothing new is taken; it is not ready meanwhile, and serves.
         http_token_file: what HTTP asks for as bearer token; None: nothing, where it listens on loopback.
         max_connections: open at a time, on all sides.
         max_connections_per_address: of these, from one host.
@@ -55,6 +56,7 @@ class BrokerSettings(Struct, frozen=True, forbid_unknown_fields=True):
     heartbeat_interval_s: float = 1.0
     heartbeat_liveness: int = 3
     drain_timeout_s: float = 30.0
+    drain_delay_s: float = 0.0
     max_message_bytes: int = limits.MAX_MESSAGE_BYTES
     max_queued_bytes: int = 1024 * 1024 * 1024
     busy_poll_s: float = 0.0003

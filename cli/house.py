@@ -140,7 +140,7 @@ class House:
         """The broker first, as it knows what still runs; the agents when nothing does."""
         drains = [pool.drain_timeout_s for pool in self._config.pools.values()]
         for kept, drain_s in (
-            ([self._broker], self._config.broker.drain_timeout_s),
+            ([self._broker], self._config.broker.drain_delay_s + self._config.broker.drain_timeout_s),
             (self._agents, max(drains, default=0)),
         ):
             alive = _alive(kept)

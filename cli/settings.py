@@ -52,6 +52,7 @@ def of_broker(config: Config, log_level: str, log_format: str, *, parent: int | 
         heartbeat_interval_s=it.heartbeat_interval_s,
         heartbeat_liveness=it.heartbeat_liveness,
         drain_timeout_s=it.drain_timeout_s,
+        drain_delay_s=it.drain_delay_s,
         max_message_bytes=it.max_message_bytes,
         max_queued_bytes=it.max_queued_bytes,
         busy_poll_s=it.busy_poll_s,

@@ -72,6 +72,15 @@ class BrokerConfig(Struct, frozen=True):
             "How long running requests may take to finish after SIGTERM; within what service managers grant by default.",
         ),
     ]
+    drain_delay_s: Annotated[
+        float,
+        Key(
+            "drain_delay",
+            Duration(0.0, DAY_S),
+            "0s",
+            "How long requests are still taken after SIGTERM, while /readyz says 503 already: until balancers have noticed.",
+        ),
+    ]
     max_message_bytes: Annotated[
         int,
         Key(

@@ -251,6 +251,10 @@ class BrokerCore:
             self._majordomo.hung_up(peer, now)
         return self._effects(now)
 
+    def leave(self) -> None:
+        """It is about to drain: `readiness` says so from now on, and nothing else changes."""
+        self.state.leaving = True
+
     def drain(self, now: float) -> list[Effect]:
         """Admit nothing more; answer `unavailable` to what will not get done in time, wait for the rest."""
         budget = self.state.settings.drain_timeout_s

@@ -97,6 +97,8 @@ class State:
         self.checks = 0
         self.deaths = Deaths()
         self.draining = False
+        self.leaving = False
+        """Whether it is about to drain: it is not ready for new callers, and still serves those who come."""
         self.squeezed = False
         """Whether the process has so little memory left that nothing new is taken on."""
         self.observed: dict[str, Any] = {}

@@ -38,7 +38,7 @@ def pools(state: State, now: float) -> list[dict[str, Any]]:
 def readiness(state: State, _now: float) -> dict[str, Any]:
     """Whether each pool can serve just now, with the reason where it cannot; and whether any can."""
     reasons = {pool.name: why_not_ready(pool) for pool in state.pools.values()}
-    if state.draining:
+    if state.draining or state.leaving:
         reasons = dict.fromkeys(reasons, "the broker is shutting down")
     rows = {name: {"ready": True} if why is None else {"ready": False, "reason": why} for name, why in reasons.items()}
     return {"ready": None in reasons.values(), "pools": rows}
