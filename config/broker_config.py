@@ -78,7 +78,7 @@ class BrokerConfig(Struct, frozen=True):
             "drain_delay",
             Duration(0.0, DAY_S),
             "0s",
-            "How long requests are still taken after SIGTERM, while /readyz says 503 already: until balancers have noticed.",
+            "How long requests are still taken after SIGTERM while /readyz says 503: until balancers have noticed.",
         ),
     ]
     max_message_bytes: Annotated[
