@@ -1,4 +1,4 @@
-"""Writes the reference in `docs/http.md` from the API's own description; `tests/broker/test_http_page.py` uses it too.
+"""Writes the reference in `docs/http.md` from the API's own description; `tests/docs/test_written_pages.py` uses it too.
 
 python scripts/api_page.py --write
 """

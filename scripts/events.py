@@ -1,4 +1,4 @@
-"""Writes the tables in `docs/events.md` from the registry; `tests/protocol/test_events_page.py` uses it too.
+"""Writes the tables in `docs/events.md` from the registry; `tests/docs/test_written_pages.py` uses it too.
 
 python scripts/events.py --write
 """
