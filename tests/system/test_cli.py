@@ -252,11 +252,11 @@ def test_sigterm_lets_what_runs_finish(shell: Shell) -> None:
     (shell.directory / "maitred.toml").write_text(ONE_POOL)
     house = shell.start(*ANY_PORT, "up")
     ready(house)
-    call = shell.start("call", "app", "busy", '{"seconds": 1}')
+    call = shell.start("call", "app", "busy", '{"seconds": 4}')
     wait_for(lambda: any(row["state"] == "busy" for row in shell.json("workers", "--json")))
     house.send_signal(signal.SIGTERM)
     out, _ = call.communicate(timeout=20)
-    assert (call.returncode, out) == (0, "1.0\n")
+    assert (call.returncode, out) == (0, "4.0\n")
     assert ended(house)[0] == 0
 
 

@@ -133,6 +133,7 @@ def test_a_broker_that_is_killed_learns_them_back(tmp_path: Path) -> None:
         for session, pid in zip(sessions, pids, strict=True):
             assert until(lambda session=session: patient(session)) == [2, pid, 1]
         until(lambda: all(row["snapshot_bytes"] for row in house.client.sessions()))
+        until(lambda: house.client.pools()[0]["agents"])  # who says which of its requests the dead one had begun
         os.kill(pids[0], signal.SIGKILL)
         for session, pid in zip(sessions, pids, strict=True):
             n, _, epoch = until(lambda session=session: patient(session))
