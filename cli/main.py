@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import platform
+import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -116,14 +117,16 @@ def _global_options(  # pyright: ignore[reportUnusedFunction]
         Literal["debug", "info", "warning", "error"], typer.Option("-l", "--log-level", help="Of the log, on stderr.")
     ] = "info",
     log_format: Annotated[
-        Literal["text", "json"], typer.Option("--log-format", help="Of the log, on stderr.")
-    ] = "text",
+        Literal["text", "json"] | None,
+        typer.Option("--log-format", help="Of the log, on stderr. Default: text on a terminal, else json."),
+    ] = None,
     _version: Annotated[
         bool | None, typer.Option("--version", help="Print versions and exit.", callback=_print_version, is_eager=True)
     ] = None,
 ) -> None:
     seconds = duration(connect_timeout, "--connect-timeout")
-    context.obj = Options(config, tuple(override or ()), endpoint, log_level, log_format, key, seconds)
+    style = log_format or ("text" if sys.stderr.isatty() else "json")
+    context.obj = Options(config, tuple(override or ()), endpoint, log_level, style, key, seconds)
 
 
 app.command()(serve.up)

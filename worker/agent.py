@@ -55,6 +55,9 @@ RETRY_S = 0.02
 PATIENCE_S = 5.0
 """At the start, after so long without a broker it is said that none answers: its address may be wrong."""
 
+MANAGERS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
+"""Variables by which a library of a worker would speak to the service manager for the whole unit."""
+
 THREAD_CAPS = (
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
     "NUMEXPR_NUM_THREADS",

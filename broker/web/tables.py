@@ -37,6 +37,9 @@ WRITTEN = {
 }
 """Fields that may quote what others' requests did, by table."""
 
+SHOWN_DIGITS = 8
+"""Of a session's id, without a token: where there are no keys, whoever knows all of it may use the session."""
+
 LISTS = {
     "workers": "workers",
     "sessions": "sessions",
@@ -113,14 +116,17 @@ def shown(table: str, rows: list[dict[str, Any]], right: Right) -> list[dict[str
     hidden = WRITTEN.get(table)
     if not hidden or right >= Right.READ:
         return rows
-    return [row | dict.fromkeys(hidden) for row in rows]
+    rows = [row | dict.fromkeys(hidden) for row in rows]
+    return [row | {"id": row["id"][:SHOWN_DIGITS]} for row in rows] if table == "sessions" else rows
 
 
 def event_row(event: Event, right: Right) -> dict[str, Any]:
-    """An event as JSON; `note`, `reason` and `stderr` are text of others."""
+    """An event as JSON; `note` and `reason` are text of others."""
     fields = event.fields
     if right < Right.READ:
-        fields = {name: value for name, value in fields.items() if name not in ("note", "reason", "stderr", "metadata")}
+        fields = {name: value for name, value in fields.items() if name not in ("note", "reason")}
+        if "session" in fields:
+            fields["session"] = fields["session"][:SHOWN_DIGITS]
     return {"number": event.number, "at": event.at, "name": event.name, "fields": fields}
 
 

@@ -158,8 +158,11 @@ def test_without_a_token_only_this_host_is_answered_and_nobody_sees_what_others_
     assert api.ask("/api/v1/pools", Host="localhost:1")[0] == 200
     for row in api.ask("/api/v1/deaths")[1]["deaths"]:
         assert row["stderr"] is row["note"] is None
-    with house.client.session("general", metadata={"user": "ann"}):
-        assert [row["metadata"] for row in api.ask("/api/v1/sessions")[1]["sessions"]] == [None]
+    with house.client.session("general", metadata={"user": "ann"}) as session:
+        (row,) = api.ask("/api/v1/sessions")[1]["sessions"]
+        assert (row["metadata"], row["id"]) == (None, session.id[:8]), "who knows all of it may use the session"
+        assert session.id not in json.dumps(api.ask("/api/v1/events")[1])
+        assert session.id in json.dumps(api.as_operator("/api/v1/events")[1])
         found = api.as_operator("/api/v1/sessions")[1]["sessions"]
         assert [row["metadata"]["user"] for row in found] == ["ann"]
 

@@ -23,7 +23,15 @@ from maitred.testing import running
 pytestmark = pytest.mark.slow
 
 APP = f"{Path(__file__).with_name('app.py')}:service"
-CRASHING = "import maitred.broker.core.clients as it\nit.Clients.receive = None"
+CRASHING = """
+import maitred.broker.core.clients as it
+inner = it.Clients.receive
+def receive(self, client, message, *rest):
+    if type(message).__name__ == "Query":
+        raise RuntimeError("planted")
+    return inner(self, client, message, *rest)
+it.Clients.receive = receive
+"""
 NO_HTTP = "import maitred.broker.web.serving as it\nit.serve = None"
 
 
@@ -35,7 +43,7 @@ class Broker:
         sets = [word for place in places for word in ("--set", f"broker.{place}")]
         run = f"{change}\nimport sys\nfrom maitred.cli.main import main\nsys.exit(main())"
         self.process = subprocess.Popen(
-            [sys.executable, "-c", run, "--log-format", "json", *sets, "broker"],
+            [sys.executable, "-c", run, *sets, "broker"],
             cwd=directory, env={**os.environ, "HOME": str(directory)}, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
@@ -78,7 +86,7 @@ def test_a_crash_of_its_own_is_told_with_where_its_last_inputs_are(
 ) -> None:
     broker = start(CRASHING, "http=")
     with pytest.raises(MaitredError), Client(place(tmp_path), connect_timeout=2) as client:
-        client.execute("general", "echo", timeout=2)
+        client.pools()
     broker.process.wait(20)
     told = named(broker.end(), "broker.crashed")
     assert told.keys() == EVENTS["broker.crashed"].fields.keys()

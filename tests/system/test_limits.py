@@ -62,7 +62,8 @@ def test_who_comes_near_the_limit_is_replaced_after_its_request(mode: str) -> No
         assert all(found["cause"] == "recycle" for found in house.client.deaths())
 
 
-@pytest.mark.parametrize(("pairs", "bound"), [(1, 10.0), pytest.param(7, 1.5, marks=pytest.mark.soak)])
+@pytest.mark.soak
+@pytest.mark.parametrize(("pairs", "bound"), [(7, 1.5)])
 def test_its_neighbours_notice_nothing(mode: str, pairs: int, bound: float) -> None:
     """Pairs of equal blocks, one after the other: on two cores the p99 of one block differs twofold from the next."""
     with running(neighbours=limited(1), general=limited(1)) as house, ThreadPoolExecutor(1) as other:

@@ -21,6 +21,7 @@ from maitred.transport.systemd import notify, watchdog_s
 pytestmark = pytest.mark.slow
 
 UNITS = sorted((Path(__file__).parents[2] / "deploy" / "systemd").glob("*.service"))
+APP = f"{Path(__file__).with_name('app.py')}:service"
 WATCHDOG_S = 0.4
 
 
@@ -77,13 +78,13 @@ def shell(tmp_path: Path, manager: Manager) -> Iterator[Shell]:
 def test_it_is_told_when_it_serves_and_when_it_ends_and_fed_meanwhile(
     shell: Shell, manager: Manager, command: str
 ) -> None:
-    (shell.directory / "maitred.toml").write_text(
-        '[pools.app]\nadapter = "maitred.worker.adapters.general:service"\nsize = 1\n'
-    )
+    (shell.directory / "maitred.toml").write_text(f'[pools.app]\nadapter = "{APP}"\nsize = 1\n')
     process = shell.start(*ANY_PORT, command)
     before = manager.wait("READY=1")
     assert not [one for one in before if one != "WATCHDOG=1"]
     assert shell.maitred("status").returncode == 0
+    if command == "up":  # a library of a worker does not speak for the unit
+        assert shell.maitred("call", "app", "environment", '{"name": "NOTIFY_SOCKET"}').stdout == "null\n"
     assert manager.told(3 * WATCHDOG_S).count("WATCHDOG=1") >= 4
     process.send_signal(signal.SIGTERM)
     manager.wait("STOPPING=1")
