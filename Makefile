@@ -1,17 +1,17 @@
-# make demo | test | check | soak | fuzz | bench | peers | node | browser: nothing but python3 (3.11 or later, with venv) and make is assumed.
+# make demo | test | check | docs | soak | fuzz | bench | peers | node | browser: nothing but python3 (3.11 or later, with venv) and make is assumed.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test check soak fuzz bench peers node browser format clean
+.PHONY: demo test check docs soak fuzz bench peers node browser format clean
 
 $(VENV)/.installed: pyproject.toml
 	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "maitred needs Python 3.11 or later with venv (Debian: apt-get install python3-venv); set PYTHON=..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) install --quiet --editable '.[ml,bench,test,fuzz,dev]'
+	$(PIP) install --quiet --editable '.[ml,bench,test,fuzz,dev,docs]'
 	@touch $@
 
 demo: $(VENV)/.installed
@@ -28,6 +28,10 @@ check: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
+
+# The documentation as a site, to be read without a network.
+docs: $(VENV)/.installed
+	$(BIN)/python scripts/site.py build/docs
 
 soak: $(VENV)/.installed
 	$(BIN)/python -m pytest -m soak --timeout 1200 $(PYTEST_ARGS)
