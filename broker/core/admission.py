@@ -11,6 +11,8 @@ from maitred.broker.core.account import MAX_RETRIES, RETRY_SHARE
 from maitred.broker.core.allowance import excess
 from maitred.broker.core.books import enter, judge
 from maitred.broker.core.dispatch import Dispatcher
+from maitred.broker.core.effects import Send
+from maitred.broker.core.journey import Journey
 from maitred.broker.core.model import Client, Request
 from maitred.broker.core.pool import Pool
 from maitred.broker.core.refusals import refuse_unknown_pool
@@ -20,6 +22,7 @@ from maitred.broker.core.state import State
 from maitred.broker.core.words import nearest
 from maitred.protocol import limits, messages
 from maitred.protocol.errors import Code
+from maitred.protocol.trace import read
 
 SQUEEZED_RETRY_S = 1.0
 """What the refused are told while the process is short of memory: who is to blame for it is cut off within about that."""
@@ -39,24 +42,51 @@ class Admission:
 
     def admit(self, client: Client, message: messages.Request, body: Sequence[Any], now: float) -> None:
         """Accept a request and dispatch what can be, or refuse it."""
+        if message.trace:
+            self._admit_traced(client, message, body, now)
+        else:
+            self._admit(client, message, body, now)
+
+    def _admit_traced(self, client: Client, message: messages.Request, body: Sequence[Any], now: float) -> None:
+        """The same of a request with a trace: where spans are made here, also of one that is refused."""
+        state, trace = self._state, read(message.trace)
+        journey = None
+        if trace is not None and trace.sampled and state.settings.tracing:
+            journey = Journey(trace, message.pool or "", message.command, state.new_span(), state.journeys)
+        before = len(state.out)
+        request = self._admit(client, message, body, now, "" if trace is None else str(trace), journey)
+        if request is None and journey is not None:
+            said = (one.message for one in state.out[before:] if isinstance(one, Send) and one.peer == client.peer)
+            journey.end(next((one.code for one in said if isinstance(one, messages.Error)), "duplicate"))
+
+    def _admit(
+        self,
+        client: Client,
+        message: messages.Request,
+        body: Sequence[Any],
+        now: float,
+        trace: str = "",
+        journey: Journey | None = None,
+    ) -> Request | None:
+        """Returns what was accepted, None where it was refused."""
         key = (client.id, message.id)
         if key in self._state.requests:
             self._state.note("request.duplicate", request=message.id)
-            return
+            return None
         pool = self._find_pool(client, message)
         if pool is None:
-            return
+            return None
         if client.calls is not None and not client.calls.allow(pool.name, message.command):
             self._deny(client, message, pool)
-            return
+            return None
         size = len(body[0]) if len(body) == 1 else sum(len(frame) for frame in body)
         if not self._is_served(client, message, size, body, pool):
-            return
+            return None
         session = None
         if message.session is not None:
             session = self._sessions.bind(client, message, pool, now)
             if session is None:
-                return
+                return None
             if self._sessions.goes_elsewhere(message, session):
                 session = None
         timeout = pool.settings.timeout_s if message.timeout is None else message.timeout
@@ -65,7 +95,7 @@ class Admission:
         easy = self._is_at_ease(pool, size)
         account = client.identity.account
         if not (easy and not account.limited) and not self._has_room(client, message, size, pool, timeout, now):
-            return
+            return None
         request = Request(key, client.peer, client.identity, pool, message.command, body, size)
         self._state.admitted += 1
         request.admitted = self._state.admitted
@@ -79,6 +109,10 @@ class Admission:
         request.idempotent = message.idempotent
         request.attempts = message.attempts or pool.settings.max_attempts
         request.session = session
+        if trace:
+            request.trace, request.journey = trace, journey
+            if journey is not None:
+                journey.pool = pool.name
         enter(self._state, client, request)
         if account.retries < MAX_RETRIES:
             account.retries += RETRY_SHARE
@@ -87,6 +121,7 @@ class Admission:
         self._dispatcher.enqueue(request, now)
         if not easy:
             judge(self._state, pool, now)
+        return request
 
     # --- whether it is served at all ---
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 
+import msgspec
+
 from maitred.broker.core.books import enter_worker, leave_worker, park, send_back, take_owned, unqueue
 from maitred.broker.core.endings import Endings
 from maitred.broker.core.model import Batch, Request, Worker
@@ -35,11 +37,13 @@ class Dispatcher:
         if session is not None:
             if session.current is None and not session.lines and self._hand_over_to_owner(request, session, now):
                 return
+            _queued(request)
             park(request)
             if session.current is None:
                 self._state.freed.append(session)
             return
         if pool.queue or not self._hand_over_at_once(request, now):
+            _queued(request)
             pool.queue.push(request)
             if not pool.workers and pool.dynamic and len(pool.queue) == 1:
                 self._state.rounds_at = -math.inf  # somebody has to be started for it
@@ -126,11 +130,22 @@ class Dispatcher:
         client_id, request_id = request.key
         left = min(request.deadline - now, limits.MAX_TIMEOUT_S)
         due = request.deadline + state.settings.clock_ahead_s if worker.same_clock else 0.0
-        order = messages.Dispatch(
+        order = messages.UntracedDispatch(
             client_id, request_id, request.attempt, request.command, left, request.window, due, more,
             None if request.session is None else request.session.id,
         )  # fmt: skip
+        if request.trace:
+            order = self._traced(order, request, worker, now)
         state.send(worker.peer, order, request.body)
+
+    def _traced(
+        self, order: messages.UntracedDispatch, request: Request, worker: Worker, now: float
+    ) -> messages.Dispatch:
+        """The same order, with the position in its trace of who gives it: the broker, where it makes spans."""
+        trace = request.trace
+        if request.journey is not None:
+            trace = request.journey.dispatch(request.attempt, worker.id.hex(), self._state.new_span())
+        return messages.Dispatch(*msgspec.structs.astuple(order), trace, max(now - request.received_at, 0.0))
 
     # --- batches ---
 
@@ -210,7 +225,7 @@ class Dispatcher:
         request = worker.held.get((message.client, message.id))
         if request is None or request.attempt != message.attempt or not request.recalled:
             return
-        self.requeue(request)
+        self.requeue(request, "given_back")
         request.attempt += 1
         request.attempts += 1
         worker.pool.ready.place(worker)
@@ -219,7 +234,7 @@ class Dispatcher:
 
     # --- when a worker is gone ---
 
-    def requeue(self, request: Request) -> None:
+    def requeue(self, request: Request, reason: str = "not_begun") -> None:
         """Put a request back that its worker never began: it keeps its place, and the attempt does not count."""
         if request.cancelled:
             self._endings.end_cancelled(request, "removed")
@@ -230,14 +245,18 @@ class Dispatcher:
         if request.session is None:
             leave_worker(request)
             request.pool.queue.give_back(request)
+            if request.journey is not None:
+                request.journey.leave("requeued", reason)
         else:
-            self.take_back(request)
+            self.take_back(request, reason)
             self._state.freed.append(request.session)
 
-    def take_back(self, request: Request) -> None:
+    def take_back(self, request: Request, reason: str) -> None:
         """The same of a session's request: it has its turn again once the session has an owner."""
         assert request.session is not None
         leave_worker(request)
+        if request.journey is not None:
+            request.journey.leave("requeued", reason)
         send_back(request.session)
 
     def retry_or_fail(self, request: Request, certificate: messages.Certificate) -> None:
@@ -245,10 +264,15 @@ class Dispatcher:
         if self._endings.may_run_again(request):
             request.suspected = True
             request.identity.account.retries -= 1
-            self.requeue(request)
+            self.requeue(request, "worker_lost")
             request.attempt += 1
         else:
             self._endings.lose(request, certificate)
+
+
+def _queued(request: Request) -> None:
+    if request.journey is not None:
+        request.journey.note("queued")
 
 
 def _came_before(one: Request, other: Request) -> bool:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct
 
+from maitred.broker.core.journey import Journey
 from maitred.protocol.messages import Message
 
 
@@ -57,8 +58,14 @@ class Note(Struct, frozen=True):
     fields: dict[str, Any]
 
 
+class Traced(Struct, frozen=True):
+    """A request that is traced has ended: its spans may be exported. Only where `CoreSettings.tracing` asks for it."""
+
+    journey: Journey
+
+
 class Drained(Struct, frozen=True):
     """After `drain`: nothing is left to answer. Emitted once."""
 
 
-Effect = Send | Forward | Reload | Note | Drained
+Effect = Send | Forward | Reload | Note | Traced | Drained

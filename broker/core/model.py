@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from maitred.broker.core.account import Account
 from maitred.broker.core.effects import Peer
+from maitred.broker.core.journey import Journey
 from maitred.broker.core.policy import TRUSTED, Principal
 from maitred.broker.core.prefetch import FIRST_ROUND_TRIP_S, MAX_WAIT_S, UNKNOWN_S
 from maitred.broker.core.rights import Calls
@@ -55,6 +56,7 @@ class Request:
         "idempotent",
         "identity",
         "in_batches",
+        "journey",
         "key",
         "peer",
         "pool",
@@ -65,6 +67,7 @@ class Request:
         "size",
         "suspected",
         "timeout",
+        "trace",
         "window",
         "worker",
     )
@@ -98,6 +101,8 @@ class Request:
         self.worker: Worker | None = None
         self.batch: Batch | None = None
         self.session: Session | None = None
+        self.trace = ""  # what is passed on of its caller's; "": it is not traced
+        self.journey: Journey | None = None
 
 
 class Identity:

@@ -162,7 +162,7 @@ class Owners:
             if begun:
                 request.attempt += 1
                 request.identity.account.retries -= 1
-            self._dispatcher.take_back(request)
+            self._dispatcher.take_back(request, "worker_lost" if begun else "not_begun")
 
     def fail(self, worker: Worker, message: messages.SessionFailed, now: float) -> None:
         """A worker could not open or restore a session."""

@@ -62,6 +62,8 @@ class Requests:
         now: float,
     ) -> None:
         pool = request.pool
+        if request.journey is not None:
+            request.journey.end(message.code if isinstance(message, messages.WorkerError) else "")
         if isinstance(message, messages.WorkerReply):
             pool.completed += 1
             pool.meters.durations.observe(now - request.received_at)

@@ -21,11 +21,12 @@ from maitred.broker.core.books import judge
 from maitred.broker.core.checks import check
 from maitred.broker.core.clients import Clients
 from maitred.broker.core.dispatch import Dispatcher
-from maitred.broker.core.effects import Drained, Effect, Peer, Reload, Side
+from maitred.broker.core.effects import Drained, Effect, Peer, Reload, Side, Traced
 from maitred.broker.core.endings import Endings
 from maitred.broker.core.fleet import Fleet
 from maitred.broker.core.health import Health
 from maitred.broker.core.introductions import Introductions
+from maitred.broker.core.journey import conclude
 from maitred.broker.core.majordomo import Majordomo
 from maitred.broker.core.majordomo_clients import MajordomoClients
 from maitred.broker.core.majordomo_workers import MajordomoWorkers
@@ -433,6 +434,8 @@ class BrokerCore:
             self._owners.advance(now)
         if state.ended:
             count_ended(state.ended, now)
+        if state.journeys:
+            state.out.extend(map(Traced, conclude(state.journeys, now)))
         if state.retiring:
             self._retiring.look()
         if state.draining and not state.requests and not self._drained:

@@ -108,6 +108,8 @@ class CoreSettings(Struct, frozen=True):
     clock_ahead_s: float = 0.0
     """That clock less the core's."""
     software: str = "maitred"
+    tracing: bool = False
+    """Whether spans of traced requests are made here; their traces are passed on in any case."""
 
     @property
     def worker_silence_s(self) -> float:

@@ -11,6 +11,7 @@ from maitred.broker.core.agent import Agent
 from maitred.broker.core.deadlines import Deadlines
 from maitred.broker.core.deaths import Deaths
 from maitred.broker.core.effects import Effect, Note, Peer, Send
+from maitred.broker.core.journey import Journey
 from maitred.broker.core.meters import MEANS, Ended, Histogram, add
 from maitred.broker.core.model import Client, Identity, Key, Request, Retirement, Worker
 from maitred.broker.core.policy import TRUSTED, Policy, Principal
@@ -23,6 +24,9 @@ from maitred.broker.core.stop import Stop
 from maitred.protocol import limits, messages
 from maitred.protocol.body import encode_body
 from maitred.protocol.errors import Code
+
+SPAN_STEP = 0x9E3779B97F4A7C15
+"""From one span's name to the next: odd, so that none comes twice, and far, so that two brokers' names do not meet."""
 
 
 class Control:
@@ -106,6 +110,10 @@ class State:
         self.counts: dict[str, int] = {}
         self.ended: list[Ended] = []
         """Requests that this step has ended, until its end: their time is counted then."""
+        self.journeys: list[Journey] = []
+        """Those to which something has happened in this step."""
+        self._first_span = int.from_bytes(settings.epoch[:8])
+        self._spans = 0
         self.detections = {means: Histogram() for means in MEANS}
         """By means: seconds from a worker's last sign of life until its death was known."""
         self.out: list[Effect] = []
@@ -175,6 +183,13 @@ class State:
     def end(self, request: Request, code: str) -> None:
         """Have it counted how one ended that no worker has answered."""
         self.ended.append(Ended(request.pool.meters, code, request.received_at))
+        if request.journey is not None:
+            request.journey.end(code)
+
+    def new_span(self) -> str:
+        """Name a span, as 16 hexadecimal digits: another one each time, in each life of a broker."""
+        self._spans += 1
+        return f"{(self._first_span + self._spans * SPAN_STEP) % 2**64 or 1:016x}"
 
     def turn_away(
         self, peer: Peer, request_id: int, pool: Pool, code: Code, text: str, details: Mapping[str, Any] | None = None

@@ -55,7 +55,7 @@ const SENT = {
     11,
     {
       id: undefined, pool: undefined, command: undefined, timeout: null, window: 0, idempotent: null, attempts: 0,
-      priority: 1, ticket: 0, due: 0, session: null, affinity: null,
+      priority: 1, ticket: 0, due: 0, session: null, affinity: null, trace: "",
     },
   ],
   Cancel: [12, { id: undefined }],
