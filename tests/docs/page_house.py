@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,7 +21,8 @@ from maitred.client import Client
 HERE = Path(__file__).parent
 CONFIGURATION = HERE / "page_pools.toml"
 
-END_TIMEOUT_S = 10.0
+SERVED = ("sentiment.py", "counter.py")
+"""Files that pages show, and pools of this house serve."""
 
 
 class PageHouse:
@@ -35,13 +37,15 @@ class PageHouse:
         self.shell = Shell(directory)
         self.shell.environment |= {"HOME": str(directory / "home"), "COLUMNS": "200"}
         (directory / "home").mkdir()
-        for block in blocks(ROOT / "README.md"):
-            if block.file == "sentiment.py":
-                (directory / block.file).write_text(block.text)
+        for page in (ROOT / "README.md", ROOT / "docs" / "coming-from.md"):
+            for block in blocks(page):
+                if block.file in SERVED:
+                    (directory / block.file).write_text(block.text)
         (directory / "page_app.py").write_text((HERE / "page_app.py").read_text())
         (directory / "maitred.toml").write_text(CONFIGURATION.read_text())
-        self.up = self.shell.start(*ANY_PORT, "--set", "broker.majordomo=tcp://127.0.0.1:0", "up")
-        self.addresses = _addresses(ready(self.up))
+        majordomo = f"tcp://127.0.0.1:{_free_port()}"
+        self.up = self.shell.start(*ANY_PORT, "--set", f"broker.majordomo={majordomo}", "up")
+        self.addresses = _addresses(ready(self.up)) | {"5755": majordomo}
         self.client = Client(self.addresses["5750"])
         self._on: list[subprocess.Popen[str]] = []
 
@@ -66,14 +70,18 @@ class PageHouse:
         command = [sys.executable, "-c", self.real(code)]
         self._on.append(subprocess.Popen(command, env=self.shell.environment, cwd=self.shell.directory, text=True))
 
+    def begin_page(self, name: str) -> None:
+        """Keys are kept in a place of the page's own."""
+        keys = re.sub(r"\W+", "-", name)
+        self.shell.environment["XDG_CONFIG_HOME"] = str(self.shell.directory / "config" / keys)
+
     def end_page(self) -> None:
         """End what went on, and open what was closed."""
         for process in self._on:
             process.kill()
             process.wait()
         self._on.clear()
-        for verb in ("resume",):
-            self.client.operate(verb, "")
+        self.client.operate("resume", "")
 
     def close(self) -> None:
         self.client.close()
@@ -92,6 +100,12 @@ def _addresses(line: str) -> dict[str, str]:
     assert found is not None, line
     assert http is not None, line
     return {"5750": found[1], "5751": found[2], "5752": "http://" + http[1]}
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def _bare(address: str) -> str:
@@ -126,7 +140,7 @@ def _fingerprint(house: PageHouse) -> str:
 
 
 def _dead(house: PageHouse) -> str:
-    pid, worker = next((row["pid"], row["id"]) for row in house.client.workers() if row["pool"] == "crashing")
+    pid, worker = next((row["pid"], row["id"]) for row in house.client.workers() if row["pool"] == "general")
     os.kill(pid, signal.SIGKILL)
     wait_for(lambda: [row for row in house.client.deaths() if row["worker"] == worker])
     return worker

@@ -20,8 +20,8 @@ class Crawler:
     resume = pause
 
 
-def calling(house: PageHouse) -> dict[str, Any]:
-    return {"client": house.client, "text": "a long text", "crawler": Crawler()}
+def backpressure(_: PageHouse) -> dict[str, Any]:
+    return {"crawler": Crawler()}
 
 
 class Database:
@@ -33,7 +33,10 @@ def services(_: PageHouse) -> dict[str, Any]:
     return {"database": Database()}
 
 
-NAMES: dict[str, Callable[[PageHouse], dict[str, Any]]] = {"docs/calling.md": calling, "docs/services.md": services}
+NAMES: dict[str, Callable[[PageHouse], dict[str, Any]]] = {
+    "docs/backpressure.md": backpressure,
+    "docs/services.md": services,
+}
 
 
 def names_of(page: Path, house: PageHouse) -> dict[str, Any]:

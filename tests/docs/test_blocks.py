@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import pytest
 from page_blocks import PAGES, ROOT, Block, blocks
 from page_house import PageHouse
 from page_names import names_of
 from page_runners import RUNNERS, usage_only
+
+from maitred.client import Client
 
 pytestmark = pytest.mark.slow
 
@@ -47,6 +50,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageHouse]:
 
 @pytest.mark.parametrize("those", [pytest.param(those, id=name) for name, those in PARTS])
 def test_a_page(house: PageHouse, those: list[Block], monkeypatch: pytest.MonkeyPatch) -> None:
+    house.begin_page(str(those[0].page.relative_to(ROOT)) + those[0].section)
     for name in ("MAITRED_RUN_DIR", "XDG_CONFIG_HOME", "HOME"):
         monkeypatch.setenv(name, house.shell.environment[name])
     monkeypatch.chdir(house.shell.directory)
@@ -59,7 +63,15 @@ def test_a_page(house: PageHouse, those: list[Block], monkeypatch: pytest.Monkey
             else:
                 usage_only(block)
     finally:
+        close_clients(names)
         house.end_page()
+
+
+def close_clients(names: dict[str, Any]) -> None:
+    """A page does not say each time that a client is to be closed."""
+    for value in names.values():
+        if isinstance(value, Client):
+            value.close()
 
 
 def test_what_is_not_run_is_counted(record_property: pytest.FixtureRequest) -> None:
