@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from markdown_it import MarkdownIt
@@ -54,14 +55,17 @@ def blocks(page: Path) -> list[Block]:
 
 def _blocks(page: Path) -> Iterator[Block]:
     tokens = MarkdownIt("commonmark").enable("table").parse(page.read_text())
-    section = ""
-    for before, token in zip([None, *tokens], tokens, strict=False):
-        if before is not None and before.type == "heading_open":
-            section = token.content if before.tag == "h2" else section
+    section, comments = "", ""
+    for before, token in pairwise(tokens):
+        if before.type == "heading_open" and before.tag == "h2":
+            section = token.content
+        if token.type == "html_block":
+            comments += token.content
+            continue
+        said, comments = dict(SAID.findall(comments)), ""
         if token.type not in ("fence", "code_block"):
             continue
         assert token.map is not None
-        said = dict(SAID.findall(before.content)) if before is not None and before.type == "html_block" else {}
         assert said.get("not run", "why"), f"{page}:{token.map[0]}: say why it is not run"
         assert (ROOT / said.get("run by", "")).exists(), f"{page}:{token.map[0]}: there is no such test"
         yield Block(

@@ -17,6 +17,7 @@ from page_blocks import ROOT, blocks
 from user_shell import ANY_PORT, Shell, ended, ready, wait_for
 
 from maitred.client import Client
+from maitred.client.errors import InvalidArgument
 
 HERE = Path(__file__).parent
 CONFIGURATION = HERE / "page_pools.toml"
@@ -47,6 +48,7 @@ class PageHouse:
         self.up = self.shell.start(*ANY_PORT, "--set", f"broker.majordomo={majordomo}", "up")
         self.addresses = _addresses(ready(self.up)) | {"5755": majordomo}
         self.client = Client(self.addresses["5750"])
+        self._functions = self._start_commands()
         self._on: list[subprocess.Popen[str]] = []
 
     def real(self, text: str) -> str:
@@ -61,9 +63,21 @@ class PageHouse:
     def type(self, line: str) -> subprocess.CompletedProcess[str]:
         """Run a line as it stands on a page."""
         return subprocess.run(
-            ["bash", "-c", _as_typed(self.real(line))],
+            ["bash", "-c", self._functions + self.real(line)],
             env=self.shell.environment, cwd=self.shell.directory, capture_output=True, text=True, timeout=50,
         )  # fmt: skip
+
+    def _start_commands(self) -> str:
+        """The shell's functions that stand for the programs: this Python, and `maitred` without its start."""
+        path = self.shell.directory / "typed"
+        program = shlex.quote(str(HERE / "page_commands.py"))
+        process = subprocess.Popen(
+            [sys.executable, str(HERE / "page_commands.py"), str(path)], stdout=subprocess.PIPE, text=True
+        )
+        self.shell.started.append(process)
+        ready(process)
+        python = shlex.quote(sys.executable)
+        return f'maitred() {{ {python} -I -S {program} {path} "$@"; }}; python() {{ {python} "$@"; }}; '
 
     def go_on(self, code: str) -> None:
         """Run Python code beside what comes, to the end of the page."""
@@ -82,6 +96,12 @@ class PageHouse:
             process.wait()
         self._on.clear()
         self.client.operate("resume", "")
+        for request in self.client.requests():
+            with contextlib.suppress(InvalidArgument):  # it may have ended by itself
+                self.client.cancel_request(request["id"])
+        for session in self.client.sessions():
+            with contextlib.suppress(InvalidArgument):
+                self.client.close_session(session["id"])
 
     def close(self) -> None:
         self.client.close()
@@ -110,13 +130,6 @@ def _free_port() -> int:
 
 def _bare(address: str) -> str:
     return address.partition("://")[2]
-
-
-def _as_typed(line: str) -> str:
-    python = shlex.quote(sys.executable)
-    defined = {"maitred": "maitred.cli", "pytest": "pytest"}
-    functions = [f'{name}() {{ {python} -m {module} "$@"; }}; ' for name, module in defined.items()]
-    return "".join(functions) + f'python() {{ {python} "$@"; }}; {line}'
 
 
 def _worker(house: PageHouse) -> str:
