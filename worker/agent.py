@@ -228,6 +228,8 @@ def main() -> None:
     if settings.threads_per_worker:
         for name in THREAD_CAPS:
             os.environ.setdefault(name, str(settings.threads_per_worker))
+    for name in MANAGERS:
+        os.environ.pop(name, None)
     own = mark(settings.pool, settings.endpoint)
     left = sweep(own)
     if left:

@@ -24,7 +24,7 @@ BEYOND_START_S = 0.5
 PATIENCE_S = 0.5
 """What an address that says nothing is given here; by default it is more."""
 
-SOME = 3
+SOME = 4
 """Commands that are tried whenever tests are run; the others in the long runs."""
 
 TRIES = 4
@@ -34,6 +34,7 @@ COMMANDS = [
     ["status"],
     ["top"],
     ["top", "--once"],
+    ["dashboard"],
     ["call", "general", "echo"],
     ["call", "general", "echo", "--stream"],
     ["map", "general", "echo"],
