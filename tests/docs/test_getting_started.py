@@ -26,6 +26,7 @@ from user_shell import ANY_PORT, left
 pytestmark = pytest.mark.slow
 
 PATIENCE_S = 30.0
+END_TIMEOUT_S = 20.0
 FIVE_MINUTES_S = 300.0
 TEN_LINES = 10
 
@@ -82,7 +83,7 @@ class Terminal:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.close()
-        remaining = left(family, 20.0)
+        remaining = left(family, END_TIMEOUT_S if error is None else 0.0)
         for each in (*remaining, self.process):
             each.send_signal(signal.SIGKILL)
         self.process.wait()
