@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 import yaml
-from click import Context
 from page_blocks import Block
 from page_house import PageHouse
 from queries import wrong_with
@@ -91,7 +90,7 @@ def check_usage(line: str) -> None:
 
 def _parse(words: list[str]) -> None:
     command: Any = get_command(app)
-    context: Context | None = None
+    context: Any = None
     while True:
         context = command.make_context(command.name, list(words), parent=context, resilient_parsing=False)
         rest = [*context._protected_args, *context.args] if hasattr(context, "_protected_args") else context.args

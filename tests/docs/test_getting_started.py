@@ -23,7 +23,7 @@ from page_blocks import ROOT, Block, blocks
 from page_runners import loosely
 from user_shell import ANY_PORT, left
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 PATIENCE_S = 30.0
 END_TIMEOUT_S = 20.0
