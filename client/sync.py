@@ -63,7 +63,7 @@ class Client(Operating):
         endpoint: `tcp://host:port` or `ipc://path`; None takes $MAITRED_ENDPOINT, else the broker of this host.
         connect_timeout: seconds within which the broker must answer a new connection, or take a request.
         name: what the application calls itself; the broker's configuration gives shares and limits by it.
-        throttle: K of adaptive throttling (docs/calling.md), at least 1: a call that its pool would very likely refuse
+        throttle: K of adaptive throttling (docs/backpressure.md), at least 1: a call that its pool would very likely refuse
             raises `PoolSaturated` (reason "throttled") at once, and is not sent. None: no call is.
         key: file of the CURVE key to show on a `tcp://` endpoint (docs/security.md); None takes $MAITRED_KEY, or none.
 

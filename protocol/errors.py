@@ -238,7 +238,7 @@ class RequestCancelled(MaitredError):
 
     @property
     def outcome(self) -> str:
-        """What was done to the work, in one word (docs/calling.md); a worker that says nothing has stopped it."""
+        """What was done to the work, in one word (docs/deadlines.md); a worker that says nothing has stopped it."""
         return str(self.details.get("outcome", "stopped"))
 
 

@@ -1,4 +1,4 @@
-"""Writes the reference in `docs/commands.md` from the commands themselves; `tests/cli/test_document.py` uses it too.
+"""Writes the reference in `docs/commands.md` from the commands themselves; `tests/docs` and `tests/cli` use it too.
 
 python scripts/commands.py --write
 """
@@ -19,6 +19,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "commands.md"
 
 MARK = "<!-- the reference below is written by scripts/commands.py; examples by hand, after each heading's text -->\n"
 EXAMPLES = "```console\n"
+EXAMPLE = re.compile(r"(?:<!-- .* -->\n)?```console\n.*?```", re.S)
 KINDS = {"<str>": "TEXT", "<path>": "PATH", "<int>": "N", "INTEGER": "N", "<float>": "X", "FLOAT": "X"}
 
 
@@ -58,7 +59,7 @@ def global_options() -> str:
 
 
 def written(page: str) -> str:
-    """The page with its reference made anew; each command keeps the example that it has."""
+    """The page with its reference made anew; each command keeps its example, and the comment before that."""
     head, _, rest = page.partition(MARK)
     kept = dict(_examples(rest))
     parts = [head.rstrip("\n"), "", MARK + "\n## Before the verb\n", global_options()]
@@ -71,16 +72,14 @@ def written(page: str) -> str:
 
 def examples(page: str) -> dict[str, str]:
     """The console of each command that has one."""
-    return {path: text.removeprefix(EXAMPLES).removesuffix("```") for path, text in _examples(page)}
+    return {path: text.partition(EXAMPLES)[2].removesuffix("```") for path, text in _examples(page)}
 
 
 def _examples(page: str) -> Iterator[tuple[str, str]]:
     for section in page.split("\n## ")[1:]:
         path, _, text = section.partition("\n")
-        begin = text.find(EXAMPLES)
-        if begin >= 0:
-            end = text.index("```", begin + len(EXAMPLES)) + 3
-            yield path, text[begin:end]
+        if found := EXAMPLE.search(text):
+            yield path, found[0]
 
 
 def _argument(parameter: Any) -> str:

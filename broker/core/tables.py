@@ -61,9 +61,9 @@ def each_worker(state: State, now: float, sees: RequestFilter | None = None) -> 
             yield _starting(worker_id, starting, now)
 
 
-def requests(state: State, now: float, sees: RequestFilter | None = None) -> list[dict[str, Any]]:
-    """One row a request that is unanswered, the oldest first, at most MAX_ROWS; of those that are seen, where not all."""
-    chosen = itertools.islice(filter(sees, state.requests.values()), MAX_ROWS)
+def requests(state: State, now: float, sees: RequestFilter | None = None, most: int = MAX_ROWS) -> list[dict[str, Any]]:
+    """One row a request that is unanswered, the oldest first, so many at most; of those that are seen, where not all."""
+    chosen = itertools.islice(filter(sees, state.requests.values()), most)
     return [_request(request, now) for request in chosen]
 
 
@@ -84,10 +84,10 @@ def quarantine(state: State, now: float) -> list[dict[str, Any]]:
     ]
 
 
-def sessions(state: State, now: float, sees: SessionFilter | None = None) -> list[dict[str, Any]]:
-    """One row a session, the oldest first, at most MAX_ROWS; metadata as the opener gave it. `sees` as of requests."""
-    chosen = itertools.islice(filter(sees, state.sessions.values()), MAX_ROWS)
-    return [row(session, now) for session in chosen if not session.supposed]
+def sessions(state: State, now: float, sees: SessionFilter | None = None, most: int = MAX_ROWS) -> list[dict[str, Any]]:
+    """One row a session, the oldest first, so many at most; metadata as the opener gave it. `sees` as of requests."""
+    known = (session for session in filter(sees, state.sessions.values()) if not session.supposed)
+    return [row(session, now) for session in itertools.islice(known, most)]
 
 
 def broker(state: State, now: float) -> dict[str, Any]:
@@ -106,9 +106,9 @@ def broker(state: State, now: float) -> dict[str, Any]:
     }
 
 
-def deaths(state: State, now: float) -> list[dict[str, Any]]:
+def deaths(state: State, now: float, most: int = MAX_ROWS) -> list[dict[str, Any]]:
     """One row a worker that died, the last one first: its certificate. `ended` in seconds ago, sizes in bytes."""
-    return [_death(worker, death, now) for worker, death in state.deaths.newest_first()]
+    return [_death(worker, death, now) for worker, death in state.deaths.newest_first()[:most]]
 
 
 def _pool(state: State, pool: Pool, now: float) -> dict[str, Any]:

@@ -6,7 +6,7 @@ newest when he is ready, and never what was in between: nothing is kept for him 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from itertools import islice
 from typing import Any
 
@@ -15,8 +15,9 @@ import trio
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
-from maitred.broker.core.tables import each_worker
+from maitred.broker.core import tables
 from maitred.broker.web.answers import Problem
 from maitred.broker.web.guard import Right
 from maitred.broker.web.history import FIELDS, INTERVAL_S, History
@@ -74,31 +75,31 @@ class Live:
     async def _answer(self, request: Request) -> Response:
         if self._listeners >= MAX_LISTENERS:
             raise Problem(503, "resource_exhausted", f"{MAX_LISTENERS} pages are open already, as many as may be")
-        return StreamingResponse(self._tell(request.scope["right"]), media_type="text/event-stream")
+        self._listeners += 1  # here, and not once it is sent: many may ask at a time
+        return _Counted(self._tell(request.scope["right"]), self._leave)
+
+    def _leave(self) -> None:
+        self._listeners -= 1
 
     async def _tell(self, right: Right) -> AsyncGenerator[bytes]:
-        self._listeners += 1
-        try:
-            with self._house.feed.listen() as listener:
-                before = [event_row(event, right) for event in self._house.feed.recent()[-FIRST_EVENTS:]]
-                hello = {
-                    "right": right.name.lower(),
-                    "interval": INTERVAL_S,
-                    "fields": FIELDS,
-                    "rows": SHOWN_ROWS,
-                    "look": self._history.looks,
-                }
-                yield f"retry: {RETRY_MS}\n\n".encode()
-                yield _event("hello", _encode(hello | {"history": self._history.everything(), "events": before}))
-                while True:
-                    turn = self._turn
-                    yield self._snapshot(right)
-                    if events := listener.take():
-                        rows = [event_row(event, right) for event in events]
-                        yield _event("events", _encode({"events": rows, "lost": listener.lost}))
-                    await turn.wait()
-        finally:
-            self._listeners -= 1
+        with self._house.feed.listen() as listener:
+            before = [event_row(event, right) for event in self._house.feed.recent()[-FIRST_EVENTS:]]
+            hello = {
+                "right": right.name.lower(),
+                "interval": INTERVAL_S,
+                "fields": FIELDS,
+                "rows": SHOWN_ROWS,
+                "look": self._history.looks,
+            }
+            yield f"retry: {RETRY_MS}\n\n".encode()
+            yield _event("hello", _encode(hello | {"history": self._history.everything(), "events": before}))
+            while True:
+                turn = self._turn
+                yield self._snapshot(right)
+                if events := listener.take():
+                    rows = [event_row(event, right) for event in events]
+                    yield _event("events", _encode({"events": rows, "lost": listener.lost}))
+                await turn.wait()
 
     def _snapshot(self, right: Right) -> bytes:
         made = self._made.get(right)
@@ -108,20 +109,33 @@ class Live:
 
     def look(self, right: Right) -> dict[str, Any]:
         """All that the page shows, but what it keeps of before. Times in seconds, sizes in bytes."""
-        house, rows = self._house, {}
-        for name in ("workers", "sessions", "deaths", "quarantine"):
-            found = _first(house, name)
-            rows[name] = shown(name, found, right)
+        house, state, now = self._house, self._house.core.state, self._house.now()
+        found = {
+            "workers": list(islice(tables.each_worker(state, now), SHOWN_ROWS)),
+            "sessions": tables.sessions(state, now, most=SHOWN_ROWS),
+            "deaths": tables.deaths(state, now, most=SHOWN_ROWS),
+            "quarantine": house.table("quarantine")[:SHOWN_ROWS],
+        }
+        rows = {name: shown(name, found[name], right) for name in found}
         pools = [row | {"now": self._history.last(row["name"])} for row in house.table("pools")]
-        state = house.core.state
         totals = {"workers": len(state.workers), "sessions": len(state.sessions)}
         return {"look": self._history.looks, "broker": house.table("broker"), "pools": pools, "totals": totals} | rows
 
 
-def _first(house: House, table: str) -> list[dict[str, Any]]:
-    rows = each_worker(house.core.state, house.now()) if table == "workers" else house.table(table)
-    return list(islice(rows, SHOWN_ROWS))
-
-
 def _event(name: str, data: bytes) -> bytes:
     return b"event: %s\ndata: %s\n\n" % (name.encode(), data)
+
+
+class _Counted(StreamingResponse):
+    """A stream that tells when it is over, begun or not."""
+
+    def __init__(self, content: AsyncGenerator[bytes], on_end: Callable[[], object]) -> None:
+        super().__init__(content, media_type="text/event-stream")
+        self._on_end = on_end
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """As ASGI has it."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._on_end()

@@ -72,6 +72,7 @@ async def _problem(_: Request, problem: Any) -> Response:
 async def _http(request: Request, error: Any) -> Response:
     """What starlette found wrong: the path, or the method."""
     text = {404: f"no path {request.url.path!r}; GET /api/v1/openapi.json lists them", 405: "not by this method"}
-    answer = refusal(Problem(error.status_code, "not_found", text.get(error.status_code) or str(error.detail)))
+    code = "not_found" if error.status_code == 404 else "invalid_argument"
+    answer = refusal(Problem(error.status_code, code, text.get(error.status_code) or str(error.detail)))
     answer.headers.update(error.headers or {})
     return answer

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from maitred.broker.core.tables import requests, sessions
 from maitred.broker.core.words import nearest
 from maitred.broker.event_feed import Event
 from maitred.broker.web.answers import JsonResponse, Problem
@@ -56,12 +57,10 @@ def routes(house: House) -> list[Route]:
     def listing(path: str, table: str) -> Route:
         async def answer(request: Request) -> Response:
             asked = _asked(request, "pool", "limit")
-            rows = house.table(table)
-            if "pool" in asked:
-                _pool(house, asked["pool"])
-                rows = [row for row in rows if row["pool"] == asked["pool"]]
+            pool = _pool(house, asked["pool"]) if "pool" in asked else None
             most = numeral(asked, "limit", DEFAULT_ROWS, 1, MAX_ROWS)
-            return JsonResponse({path: shown(table, rows[:most], request.scope["right"]), "total": len(rows)})
+            rows, total = _rows(house, table, pool, most)
+            return JsonResponse({path: shown(table, rows, request.scope["right"]), "total": total})
 
         return Route(f"/api/v1/{path}", answer, methods=["GET"])
 
@@ -128,6 +127,22 @@ def event_row(event: Event, right: Right) -> dict[str, Any]:
         if "session" in fields:
             fields["session"] = fields["session"][:SHOWN_DIGITS]
     return {"number": event.number, "at": event.at, "name": event.name, "fields": fields}
+
+
+def _rows(house: House, table: str, pool: str | None, most: int) -> tuple[list[dict[str, Any]], int]:
+    """The first rows of a table, and how many there are. Of the long ones no more rows are made than are shown."""
+    state, now = house.core.state, house.now()
+
+    def is_of(it: Any) -> bool:
+        return pool is None or (it.pool is not None and it.pool.name == pool)
+
+    if table == "sessions":
+        total = sum(not session.supposed for session in filter(is_of, state.sessions.values()))
+        return sessions(state, now, is_of, most), total
+    if table == "requests":
+        return requests(state, now, is_of, most), sum(map(is_of, state.requests.values()))
+    rows = [row for row in house.table(table) if pool is None or row["pool"] == pool]
+    return rows[:most], len(rows)
 
 
 def numeral(asked: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:

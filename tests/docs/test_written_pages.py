@@ -20,7 +20,7 @@ def script(name: str) -> Any:
     return module
 
 
-@pytest.mark.parametrize("name", ["api_page", "commands", "events"])
+@pytest.mark.parametrize("name", ["api_page", "choosing", "commands", "configuration", "events"])
 def test_it_says_what_the_code_says(name: str) -> None:
     it = script(name)
     page = it.PAGE.read_text()

@@ -405,35 +405,3 @@ def test_workers_follow_their_code_where_that_is_asked_for(tmp_path: Path) -> No
         assert ended(process)[0] == 0
     finally:
         shell.end()
-
-
-# --- docs/operating.md ---
-
-PAGE = Path(__file__).parents[2] / "docs" / "operating.md"
-ITS_WORKER = "4ad5546d"
-
-
-def test_the_page_does_what_it_says(tmp_path: Path) -> None:
-    page = PAGE.read_text()
-    (configuration,) = re.findall(r"^```toml\n(.*?)^```", page, re.S | re.M)
-    commands = re.findall(r"^\$ maitred (.+)$", page, re.M)
-    assert len(commands) >= 12
-    shown = dead = ""
-    with house(tmp_path, configuration) as run:
-        for line in commands:
-            victim = workers(run)[0]
-            if "--dead" in line:
-                os.kill(victim["pid"], signal.SIGKILL)
-                dead = victim["id"]
-                wait_for(lambda: dead in run("workers", "--dead", "--json").stdout)  # noqa: B023
-            meant = dead if line.startswith("workers show") else victim["id"]
-            done = run(*line.replace(ITS_WORKER, meant[:8]).split())
-            assert done.returncode == 0, (line, done.stdout, done.stderr)
-            shown = done.stdout if "show" in line else shown
-    sample = re.search(r"^\$ maitred workers show \w+\n(.*?)^```", page, re.S | re.M)
-    assert sample is not None
-    assert first_words(shown) == first_words(sample[1])
-
-
-def first_words(text: str) -> list[str]:
-    return [line.split()[0] for line in text.splitlines()]

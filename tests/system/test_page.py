@@ -13,7 +13,7 @@ from browser import chromium, needs_browser
 from playwright.sync_api import Browser, Page, expect
 
 from maitred.client import Client
-from maitred.client.errors import MaitredError, PoolSaturated, WorkerLost
+from maitred.client.errors import PoolSaturated, WorkerLost
 from maitred.testing import House, Pool, running
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120), needs_browser]
@@ -32,7 +32,8 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def house() -> Iterator[House]:
     small = Pool(APP, size=1, max_queue=3)
-    with running(Pool(APP, size=2), small=small, broker={"http": "127.0.0.1:0"}) as house:
+    hostile = Pool(APP.replace("app.py", "hostile_app.py"), size=1)
+    with running(Pool(APP, size=2), small=small, hostile=hostile, broker={"http": "127.0.0.1:0"}) as house:
         yield house
 
 
@@ -144,17 +145,25 @@ def test_an_operator_can_act_and_is_asked_before_what_cannot_be_undone(seen: See
 
 
 def test_what_others_write_stays_text(seen: Seen, house: House) -> None:
-    with house.client.session("general", metadata={"name": HOSTILE}):
-        for bad in (HOSTILE, "x" * 200):
-            with pytest.raises(MaitredError):
-                house.client.execute(bad[:100], "echo", {"message": "x"})
-            with pytest.raises(MaitredError):
-                house.client.execute("general", bad[:100], {})
-        house.client.execute("general", "echo", {"message": HOSTILE})
-        seen.page.locator("#events-filter").fill("<img")
-        time.sleep(1.5)
-    assert seen.page.title() == "maitred"
+    """What a worker writes is drawn, and so is the name of a command; neither makes an element."""
+    with pytest.raises(WorkerLost):
+        house.client.execute("hostile", "die_saying", {"text": HOSTILE})
+    (death,) = [row for row in house.client.deaths() if row["pool"] == "hostile"]
+    seen.page.goto(f"http://{house.http}/#/workers/{death['worker']}")
+    expect(seen.page.locator("#worker pre")).to_contain_text(HOSTILE)
     assert seen.page.locator("main img").count() == 0
+    assert seen.page.title() == "maitred"
+
+
+def test_the_page_of_a_worker_moves(seen: Seen, house: House) -> None:
+    worker = next(row["id"] for row in house.client.workers() if row["pool"] == "small")
+    seen.page.goto(f"http://{house.http}/#/workers/{worker}")
+    up = seen.page.locator("#worker dt", has_text="up").locator("xpath=following-sibling::dd")
+    before = up.inner_text()
+    expect(up).not_to_have_text(before, timeout=5000)
+    future = house.client.submit("small", "nap", {"seconds": 20})
+    expect(seen.page.locator("#worker")).to_contain_text("nap ", timeout=5000)
+    future.cancel()
 
 
 def test_without_a_token_it_shows_and_does_nothing(browser: Browser, house: House) -> None:

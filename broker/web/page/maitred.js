@@ -290,7 +290,7 @@ const memory = (row) => {
   const limit = row.memory_limit ?? limits()[row.pool];
   return limit ? `${bytes(row.rss)} of ${bytes(limit)}` : bytes(row.rss);
 };
-const counted = (rows, all) => (all > rows.length ? `${rows.length} of ${all}; \`maitred workers\` lists all` : `${rows.length}`);
+const counted = (rows, all, what) => (all > rows.length ? `${rows.length} of ${all}; \`maitred ${what}\` lists all` : `${rows.length}`);
 
 const showEvents = () => {
   const wanted = $("events-filter").value.trim().toLowerCase();
@@ -307,14 +307,15 @@ const show = () => {
   tables.workers.show(told.workers, (row) => row.id);
   tables.deaths.show(told.deaths, (row) => row.worker);
   tables.sessions.show(told.sessions, (row) => row.id);
-  say($("workers-count"), counted(told.workers, told.totals.workers));
+  say($("workers-count"), counted(told.workers, told.totals.workers, "workers"));
   say($("deaths-count"), `${told.deaths.length}`);
-  say($("sessions-count"), counted(told.sessions, told.totals.sessions));
+  say($("sessions-count"), counted(told.sessions, told.totals.sessions, "sessions"));
   showEvents();
 };
 
 // --- a page for each worker ---
 
+const FOCUSABLE = "a, button, pre";
 let workerShown = null;
 const route = () => {
   const match = /^#\/workers\/([^/]+)$/.exec(location.hash);
@@ -352,7 +353,11 @@ const showWorker = async () => {
     const words = state.right === "look" ? "What it wrote is shown to whoever has a token." : death.stderr || "It wrote nothing to standard error.";
     parts.push(h("h2", {}, "Its last words (standard error)"), h("pre", { tabindex: "0" }, words));
   }
+  const focused = [...$("worker").querySelectorAll(FOCUSABLE)].indexOf(document.activeElement);
+  const scrolled = $("worker").querySelector("pre")?.scrollTop ?? 0;
   $("worker").replaceChildren(...parts);
+  if (focused >= 0) $("worker").querySelectorAll(FOCUSABLE)[focused]?.focus({ preventScroll: true });
+  if (scrolled) $("worker").querySelector("pre").scrollTop = scrolled;
 };
 const actOnWorker = (id, verb, text) => operate(`workers/${encodeURIComponent(id)}/${verb}`, `${verb} ${short(id)}`, [verb === "drain" ? "Drain" : "Recycle", text]);
 
@@ -409,7 +414,6 @@ const heard = (name, data) => {
     notice("");
   } else if (name === "events") {
     state.events = [...data.events.reverse(), ...state.events].slice(0, MOST_EVENTS);
-    if (workerShown) showWorker();
   } else if (name === "snapshot") {
     if (data.look !== state.look && state.told) {
       for (const pool of data.pools) {
@@ -424,6 +428,7 @@ const heard = (name, data) => {
     state.told = data;
     link("live", "good");
     show();
+    if (workerShown) showWorker();
   }
 };
 const listen = async () => {

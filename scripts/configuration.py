@@ -1,4 +1,7 @@
-"""`docs/configuration.md` says what the schema says. `python tests/config/test_document.py --write` writes it anew."""
+"""Writes the tables of `docs/configuration.md` from the schema; `tests/docs` uses it too.
+
+python scripts/configuration.py --write
+"""
 
 from __future__ import annotations
 
@@ -11,17 +14,17 @@ from msgspec import Struct
 from maitred.config import BrokerConfig, ClientConfig, PoolConfig
 from maitred.config.schema import keys_of
 
-PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
-MARKS = {"[broker]": BrokerConfig, "[pools.NAME]": PoolConfig, "[clients.NAME]": ClientConfig}
+PAGE = Path(__file__).parents[1] / "docs" / "configuration.md"
+MARKS: dict[str, type[Struct]] = {"[broker]": BrokerConfig, "[pools.NAME]": PoolConfig, "[clients.NAME]": ClientConfig}
 
 
 def rows(table: type[Struct]) -> Iterator[str]:
+    """The reference of one table: a row for each key."""
     yield "| key | default | accepted | what it does |"
     yield "| --- | --- | --- | --- |"
     for key in keys_of(table).values():
         default = "" if key.default is None else f"`{key.default!r}`".replace("'", '"').replace("False", "false")
-        accepts = key.kind.accepts.replace("|", "\\|")
-        yield f"| `{key.name}` | {default} | {accepts} | {key.doc.replace('|', chr(92) + '|')} |"
+        yield f"| `{key.name}` | {default} | {_cell(key.kind.accepts)} | {_cell(key.doc)} |"
 
 
 def written(page: str) -> str:
@@ -34,10 +37,11 @@ def written(page: str) -> str:
     return page
 
 
-def test_the_page_says_what_the_schema_says() -> None:
-    page = PAGE.read_text()
-    assert page == written(page), "write it anew: python tests/config/test_document.py --write"
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
-if __name__ == "__main__" and sys.argv[1:] == ["--write"]:
+if __name__ == "__main__":
+    if sys.argv[1:] != ["--write"]:
+        raise SystemExit(__doc__)
     PAGE.write_text(written(PAGE.read_text()))

@@ -1,9 +1,8 @@
-"""What the README shows, as it stands there; and the examples."""
+"""The examples run. What the README and the pages show `tests/docs` runs."""
 
 from __future__ import annotations
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -16,10 +15,6 @@ import pytest
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / "README.md").read_text(), re.S | re.M)
 
 
 @contextmanager
@@ -47,33 +42,6 @@ def run(script: Path, environment: dict[str, str]) -> str:
     done = subprocess.run([sys.executable, str(script)], env=environment, capture_output=True, text=True, timeout=50)
     assert done.returncode == 0, done.stderr
     return done.stdout
-
-
-def test_the_readme_runs_as_it_stands(tmp_path: Path) -> None:
-    worker, caller, _, fixture = blocks("python")
-    (tmp_path / "sentiment.py").write_text(worker)
-    (tmp_path / "maitred.toml").write_text(blocks("toml")[0])
-    (tmp_path / "ask.py").write_text(caller)
-    with house(tmp_path) as environment:
-        said = run(tmp_path / "ask.py", environment).splitlines()
-    assert said[0] == "2"
-    assert said[1:4] == ["{'score': 1}", "{'score': -1}", "2"]
-    assert said[4] == "[1, -1]"
-    assert said[-1] == "score: argument 'text': expected str, got int"
-    (tmp_path / "test_it.py").write_text("from sentiment import service\n\n" + fixture)
-    command = [sys.executable, "-m", "pytest", "-q", str(tmp_path / "test_it.py")]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=50)
-    assert done.returncode == 0, done.stdout
-
-
-def test_so_does_the_session(tmp_path: Path) -> None:
-    pytest.importorskip("sklearn", reason="the pool neural needs maitred[ml]")
-    (tmp_path / "ask.py").write_text("from maitred.client import Client\n\n" + blocks("python")[2])
-    with house(tmp_path) as environment:
-        accuracy, epochs, predictions = run(tmp_path / "ask.py", environment).splitlines()
-    assert float(accuracy) > 0.9
-    assert epochs == "20"
-    assert len(predictions.split(",")) == 3
 
 
 def test_the_examples_run(tmp_path: Path) -> None:
