@@ -11,7 +11,7 @@ $(VENV)/.installed: pyproject.toml
 	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "maitred needs Python 3.11 or later with venv (Debian: apt-get install python3-venv); set PYTHON=..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) install --quiet --editable '.[ml,bench,test,fuzz,dev,docs]'
+	$(PIP) install --quiet --editable '.[ml,otel,bench,test,fuzz,dev,docs]'
 	@touch $@
 
 demo: $(VENV)/.installed

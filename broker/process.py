@@ -33,6 +33,7 @@ from maitred.broker.settings import BrokerSettings
 from maitred.config.authorized import AuthorizedError
 from maitred.config.key_file import KeyFileError
 from maitred.config.rundir import Connection, RunDir, RunDirError, claim, run_dir
+from maitred.tracing.exporting import NotInstalled
 from maitred.transport.context import new_context
 from maitred.transport.errors import EndpointError
 from maitred.transport.host import Host
@@ -41,7 +42,7 @@ from maitred.transport.undumpable import make_undumpable
 
 __all__ = ["EXIT_FORCED", "START_ERRORS", "Bound", "child", "run"]
 
-START_ERRORS = (RunDirError, EndpointError, KeyFileError, AuthorizedError, DoorError)
+START_ERRORS = (RunDirError, EndpointError, KeyFileError, AuthorizedError, DoorError, NotInstalled)
 """What keeps a broker from starting; the text of each says what to do."""
 
 
@@ -70,6 +71,7 @@ def run(settings: BrokerSettings, on_ready: Callable[[Bound], object] = lambda _
         KeyFileError, AuthorizedError: the broker's key, its HTTP token or the authorisation file cannot be used.
         BindError: an endpoint cannot be listened at.
         DoorError: an endpoint is, or would be, open to whom it must not be.
+        NotInstalled: spans are to be exported, and what that needs is not there.
     """
     if settings.gc_threshold is not None:
         gc.set_threshold(settings.gc_threshold)

@@ -12,6 +12,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 from importlib import metadata
+from typing import TYPE_CHECKING
 
 import msgspec
 import trio
@@ -29,12 +30,16 @@ from maitred.broker.shell import Shell
 from maitred.broker.trial import new_key, try_doors
 from maitred.broker.upkeep import make_room, make_watch
 from maitred.config.rundir import RunDir
+from maitred.tracing.exporting import is_wanted
 from maitred.transport import clock
 from maitred.transport.host import Host
 from maitred.transport.lifeline import Lifeline
 from maitred.transport.systemd import feed_watchdog, notify
 from maitred.transport.terminal import Terminal
 from maitred.transport.zap import ZapHandler
+
+if TYPE_CHECKING:
+    from maitred.broker.tracing import Tracing
 
 __all__ = ["EXIT_FORCED", "Serving"]
 
@@ -80,6 +85,7 @@ class Serving:
         self._events = EventLog(logger, self._feed)
         self._terminal = Terminal()
         self._forced = False
+        self._tracing: Tracing | None = None
 
     async def run(self, on_ready: Callable[[], object], listener: socket.socket | None, token: str) -> int:
         """Serve until a signal; returns the exit code.
@@ -91,6 +97,7 @@ class Serving:
 
         Raises:
             DoorError: a door does not keep out whom it has to; nobody was told that it listens.
+            NotInstalled: spans are to be exported, and what that needs is not there.
         """
         self._shell = self._make_shell()
         room = make_room(self._settings, self._ports.doors)
@@ -129,6 +136,8 @@ class Serving:
             raise
         finally:
             handler.close()
+            if self._tracing is not None:
+                self._tracing.close()
         if problem is not None:
             raise DoorError(problem)
         self._events(Note("broker.stopped", {"forced": self._forced, **_totals(self._events)}))
@@ -137,7 +146,9 @@ class Serving:
     def _make_shell(self) -> Shell:
         ahead_s = time.monotonic() - trio.current_time()  # both are the same clock, from another beginning
         policy = self._keyring.policy(self._settings, self._secret)
-        core = self._settings.core(f"maitred {metadata.version('maitred')}", clock.name(), ahead_s, policy)
+        version = metadata.version("maitred")
+        self._tracing = tracing = _tracing(version, ahead_s) if is_wanted() else None
+        core = self._settings.core(f"maitred {version}", clock.name(), ahead_s, policy, tracing=tracing is not None)
         sockets = self._ports.sockets
         return Shell(
             core,
@@ -148,6 +159,7 @@ class Serving:
             majordomo=sockets.get(Side.MAJORDOMO),
             on_reload=self._reload,
             connections=[door.connections for door in self._ports.doors],
+            on_traced=lambda journey: tracing and tracing.export(journey),
         )
 
     async def _try_doors(self) -> str | None:
@@ -236,6 +248,12 @@ class Serving:
         inputs = [[now, int(peer.side), peer.route, header] for now, peer, header in self._shell.inputs]
         path.write_bytes(msgspec.msgpack.encode(inputs))
         self._events(Note("broker.crashed", {"inputs": len(inputs), "written_to": str(path)}))
+
+
+def _tracing(version: str, ahead_s: float) -> Tracing:
+    from maitred.broker.tracing import Tracing  # here: OpenTelemetry is not installed with every broker
+
+    return Tracing(version, ahead_s)
 
 
 def _totals(events: EventLog) -> dict[str, int]:

@@ -86,7 +86,13 @@ class BrokerSettings(Struct, frozen=True, forbid_unknown_fields=True):
         return next((given for pattern, given in self.given if fnmatchcase(name, pattern)), ClientSettings())
 
     def core(
-        self, software: str, clock: str = "", clock_ahead_s: float = 0.0, policy: Policy | None = None
+        self,
+        software: str,
+        clock: str = "",
+        clock_ahead_s: float = 0.0,
+        policy: Policy | None = None,
+        *,
+        tracing: bool = False,
     ) -> CoreSettings:
         """The core's share of it, for one life of the broker. `clock` and by how much it is ahead: see `CoreSettings`."""
         pools: Mapping[str, PoolSettings] = {pool.name: pool for pool in self.pools}
@@ -105,4 +111,5 @@ class BrokerSettings(Struct, frozen=True, forbid_unknown_fields=True):
             clock=clock,
             clock_ahead_s=clock_ahead_s,
             software=software,
+            tracing=tracing,
         )

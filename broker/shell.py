@@ -18,7 +18,8 @@ from typing import Any
 import trio
 import zmq
 
-from maitred.broker.core.effects import Effect, Forward, Note, Peer, Reload, Send, Side
+from maitred.broker.core.effects import Effect, Forward, Note, Peer, Reload, Send, Side, Traced
+from maitred.broker.core.journey import Journey
 from maitred.broker.core.meters import Histogram
 from maitred.broker.core.router import BrokerCore
 from maitred.broker.core.settings import CoreSettings
@@ -68,6 +69,7 @@ class Shell:
         on_note: called for each event, in the loop's thread; must not block.
         majordomo: where both roles of Majordomo's protocol connect, if there is such a port.
         on_reload: called where an operator wants the file read again that says who may do what.
+        on_traced: called with each traced request that has ended, where the settings ask for that; must not block.
         make_pump: `Pump` under plain trio; the `pump` of a `Host` where the process is the broker's alone.
         connections: to these sockets, in their order, where they are watched already, as from before they were bound.
 
@@ -87,6 +89,7 @@ class Shell:
         majordomo: zmq.Socket[bytes] | None = None,
         on_reload: Callable[[Reload], object] = lambda _: None,
         connections: Sequence[Connections[Peer]] = (),
+        on_traced: Callable[[Journey], object] = lambda _: None,
     ) -> None:
         self._now = trio.lowlevel.current_clock().current_time  # looking the clock up each time costs as much again
         self.core = BrokerCore(settings, self._now())
@@ -114,6 +117,7 @@ class Shell:
         self._retry_s = FIRST_RETRY_S
         self._on_note = on_note
         self._on_reload = on_reload
+        self._on_traced = on_traced
         self._timer = trio.CancelScope()
         self._timer_at = math.inf
         self._leave_by: float | None = None
@@ -176,6 +180,8 @@ class Shell:
                 self._on_note(effect)
             elif isinstance(effect, Reload):
                 self._on_reload(effect)
+            elif isinstance(effect, Traced):
+                self._on_traced(effect.journey)
             else:
                 self._leave_by = self._now() + FAREWELL_S
 

@@ -113,7 +113,11 @@ class AsyncLink:
         now = time.monotonic()
         until = now + call.patience(now, self.connect_timeout)
         if self.closed or self.connection.welcome is None:
-            await self._be_welcomed(until)
+            try:
+                await self._be_welcomed(until)
+            except MaitredError as error:
+                call.not_sent(error)
+                raise
             now = time.monotonic()
         self.exchange.request(call, request_id, sink, now)
         if self._leaves_with_others(now):

@@ -122,6 +122,7 @@ class AsyncClient:
         on_saturated: OnSaturated = "raise",
         session: Leased | str | None = None,
         affinity: Affinity | None = None,
+        traceparent: str | None = None,
     ) -> Any:
         """Run a command and wait for its result. Cancelled, it has the request stopped.
 
@@ -129,7 +130,10 @@ class AsyncClient:
         """
         link = self._open_link()
         call = Call(
-            pool, command, args, options(timeout, priority, retries, idempotent, on_saturated, session, affinity)
+            pool,
+            command,
+            args,
+            options(timeout, priority, retries, idempotent, on_saturated, session, affinity, traceparent),
         )
         now = time.monotonic()
         call.begin(now)
@@ -164,6 +168,7 @@ class AsyncClient:
         on_saturated: OnSaturated = "raise",
         session: Leased | str | None = None,
         affinity: Affinity | None = None,
+        traceparent: str | None = None,
     ) -> AsyncStream:
         """Run a command and give its parts as they come, to `async for`; the last value is its result.
 
@@ -175,7 +180,7 @@ class AsyncClient:
             pool,
             command,
             args,
-            options(timeout, priority, retries, idempotent, on_saturated, session, affinity),
+            options(timeout, priority, retries, idempotent, on_saturated, session, affinity, traceparent),
             window,
         )
         return AsyncStream(self._open_link(), self._origin, call)
@@ -193,13 +198,17 @@ class AsyncClient:
         on_saturated: OnSaturated = "raise",
         session: Leased | str | None = None,
         affinity: Affinity | None = None,
+        traceparent: str | None = None,
     ) -> AsyncRequest:
         """Start a command and return once it is sent; large buffers in `args` must not change until it has ended.
 
         Arguments and errors as `Client.execute`; what the pool says of it is raised by the request's `result`.
         """
         call = Call(
-            pool, command, args, options(timeout, priority, retries, idempotent, on_saturated, session, affinity)
+            pool,
+            command,
+            args,
+            options(timeout, priority, retries, idempotent, on_saturated, session, affinity, traceparent),
         )
         now = time.monotonic()
         call.begin(now)
@@ -221,6 +230,7 @@ class AsyncClient:
         on_saturated: OnSaturated = "wait",
         session: Leased | str | None = None,
         affinity: Affinity | None = None,
+        traceparent: str | None = None,
         window: int = DEFAULT_MAP_WINDOW,
         return_exceptions: bool = False,
     ) -> AsyncMap:
@@ -233,7 +243,7 @@ class AsyncClient:
             pool,
             command,
             items,
-            options(timeout, priority, retries, idempotent, on_saturated, session, affinity),
+            options(timeout, priority, retries, idempotent, on_saturated, session, affinity, traceparent),
             window,
             return_exceptions=return_exceptions,
         )

@@ -19,6 +19,8 @@ from maitred.client.opening import Affinity, affinity_number
 from maitred.protocol import limits, messages
 from maitred.protocol.body import decode_body, encode_body
 from maitred.protocol.client import Failed, PartArrived, Replied
+from maitred.protocol.trace import checked
+from maitred.tracing.spans import CallSpan, here
 
 __all__ = [
     "DEFAULT_CONNECT_TIMEOUT_S",
@@ -77,6 +79,7 @@ class CallOptions(TypedDict, total=False):
     idempotent: bool | None
     on_saturated: OnSaturated
     affinity: Affinity | None
+    traceparent: str | None
 
 
 class Options(Struct, frozen=True):
@@ -91,6 +94,7 @@ class Options(Struct, frozen=True):
         priority: whose turn it is in the pool's queue.
         session: whose worker it runs on, after those sent before it.
         affinity: what it does where that worker is busy; None: what the session does.
+        traceparent: the position in a trace that it is made from (W3C Trace Context); None: the current span, if any.
     """
 
     timeout: float | None = None
@@ -100,6 +104,7 @@ class Options(Struct, frozen=True):
     priority: Priority = "normal"
     session: Leased | str | None = None
     affinity: Affinity | None = None
+    traceparent: str | None = None
 
     def check(self) -> Options:
         """Refuse what makes no sense.
@@ -119,6 +124,8 @@ class Options(Struct, frozen=True):
             raise ValueError(f'priority is {self.priority!r}; accepted: "low", "normal" or "high"')
         if self.retries and self.idempotent is False:
             raise ValueError(f"retries={self.retries} and idempotent=False contradict each other")
+        if self.traceparent is not None and not isinstance(self.traceparent, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise _unacceptable("traceparent", self.traceparent, "a str: the header of that name")
         self._check_session()
         return self
 
@@ -165,13 +172,14 @@ class Call:
     Attributes:
         ticket: that of an earlier refusal, for the next attempt: the broker keeps a place for it. 0: none.
         lease: of the session that it is a call of, to be told of the answers; None where there is none, or only its id.
+        here: where it is made from, where this process uses OpenTelemetry (`tracing.spans`); else None.
 
     Raises:
         ValueError, InvalidArgument, EncodeError: it cannot be sent.
         SessionNotFound: its session was closed here.
     """
 
-    __slots__ = ("_backoff", "body", "command", "deadline", "lease", "options", "pool", "ticket", "window")
+    __slots__ = ("_backoff", "body", "command", "deadline", "here", "lease", "options", "pool", "ticket", "window")
 
     def __init__(
         self, pool: str | None, command: str, args: Mapping[str, Any] | None, options: Options, window: int = 0
@@ -186,6 +194,7 @@ class Call:
         if options is not DEFAULTS:
             options.check()
             self._belong_to(options.session)
+        self.here = here(options.traceparent or "")
         self.window = window
         self.body: Sequence[Any] = encode_body(_arguments(args))
         self.deadline: float | None = None
@@ -216,8 +225,8 @@ class Call:
         """How long the broker may take to be there: seconds, whichever ends first."""
         return connect_timeout if self.deadline is None else min(connect_timeout, max(0.0, self.deadline - now))
 
-    def message(self, request_id: int, now: float) -> messages.Request:
-        """Make the request for an attempt now."""
+    def message(self, request_id: int, now: float, trace: str = "") -> messages.Request:
+        """Make the request for an attempt now. `trace`: its position in a trace; "": that of its options, if any."""
         it = self.options
         left = None if self.deadline is None else max(0.0, self.deadline - now)
         idempotent, attempts = it.idempotent, 0
@@ -228,6 +237,10 @@ class Call:
         request = messages.Request(
             request_id, self.pool, self.command, left, self.window, idempotent, attempts, priority, self.ticket, due
         )
+        if it is DEFAULTS and not trace:  # nearly always
+            return request
+        if trace or it.traceparent:
+            request = replace(request, trace=trace or checked(it.traceparent or ""))
         if it.session is None:
             return request
         affinity = None if it.affinity is None else affinity_number(it.affinity)
@@ -243,6 +256,11 @@ class Call:
         self.ticket = event.error.ticket or 0
         at = now + self._backoff.pause(event.error)
         return at if self.deadline is None or at < self.deadline else None
+
+    def not_sent(self, error: MaitredError) -> None:
+        """Have its trace tell that it never left, and why."""
+        if self.here is not None:
+            CallSpan(self.here, self.pool, self.command).end(error.code, error.message)
 
     def overdue(self) -> DeadlineExceeded:
         """Nobody answered, not even to say that time is up."""
@@ -269,12 +287,14 @@ def options(
     on_saturated: OnSaturated,
     session: Leased | str | None = None,
     affinity: Affinity | None = None,
+    traceparent: str | None = None,
 ) -> Options:
     """The options as one; the common case costs nothing."""
     plain = on_saturated == "raise" and priority == "normal" and session is None and affinity is None
+    plain = plain and traceparent is None
     if plain and timeout is None and retries is None and idempotent is None:
         return DEFAULTS
-    return Options(timeout, retries, idempotent, on_saturated, priority, session, affinity)
+    return Options(timeout, retries, idempotent, on_saturated, priority, session, affinity, traceparent)
 
 
 def outcome(event: Answer) -> str:

@@ -17,6 +17,7 @@ import zmq
 from maitred.client.background import CLOSE_PATIENCE_S, Background
 from maitred.client.calls import Call
 from maitred.client.channel import Channel
+from maitred.client.errors import MaitredError
 from maitred.client.link import Link
 from maitred.client.orders import Order
 from maitred.client.origin import Origin
@@ -159,7 +160,9 @@ class Connections:
             self._channels.add(channel)
         try:
             channel.open(patience if call is None else call.patience(time.monotonic(), patience))
-        except BaseException:
+        except BaseException as error:
+            if call is not None and isinstance(error, MaitredError):
+                call.not_sent(error)
             channel.close()
             channel.busy = False  # nobody is in it: `close` need not leave the context to it
             raise

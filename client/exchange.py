@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from maitred.client.calls import Answer, Call
 from maitred.client.errors import MaitredError, PoolSaturated
@@ -29,6 +29,11 @@ from maitred.protocol.client import (
     Welcomed,
 )
 from maitred.protocol.client_events import SessionEndedEvent
+from maitred.protocol.errors import Code
+from maitred.tracing.spans import CallSpan
+
+if TYPE_CHECKING:
+    from opentelemetry.context import Context
 
 __all__ = ["Exchange", "SessionSink", "Sink", "WatchSink"]
 
@@ -67,6 +72,7 @@ class Exchange:
         self._sinks: dict[int, Sink] = {}
         self._watchers: dict[int, Callable[[Any], object]] = {}  # of pools and sessions: they hear more than one answer
         self._calls: dict[int, Call] = {}  # those that expire
+        self._spans: dict[int, CallSpan] = {}  # those that are traced from here
         self._sweep_at = math.inf
 
     @property
@@ -82,7 +88,12 @@ class Exchange:
         """
         if self._throttling is not None and not self._may_ask(self._throttling, call, request_id, sink, now):
             return
-        self.connection.request(call.message(request_id, now), call.body, now)
+        trace = "" if call.here is None else self._begin_span(call, call.here, request_id)
+        try:
+            self.connection.request(call.message(request_id, now, trace), call.body, now)
+        except MaitredError as error:
+            self._forget(request_id, error.code, error.message)
+            raise
         self._sinks[request_id] = sink if call.lease is None else _overheard(call.lease, sink)
         expires = call.expires
         if expires is not None:
@@ -116,7 +127,7 @@ class Exchange:
 
     def abandon(self, request_id: int) -> bool:
         """Have a request stopped, or a watch, and forget it, or a session; False where it has ended already."""
-        if self._forget(request_id) is None and self._watchers.pop(request_id, None) is None:
+        if self._forget(request_id, Code.CANCELLED) is None and self._watchers.pop(request_id, None) is None:
             return False
         self.connection.abandon(request_id)
         return True
@@ -125,7 +136,7 @@ class Exchange:
         """Forget a request that has not left yet; False where it has."""
         if not self.connection.withdraw(request_id):
             return False
-        self._forget(request_id)
+        self._forget(request_id, Code.UNAVAILABLE)
         self._watchers.pop(request_id, None)
         return True
 
@@ -200,7 +211,8 @@ class Exchange:
             if isinstance(event, PartArrived):
                 sink = self._sinks.get(event.id)
             elif isinstance(event, Replied | Failed):
-                sink = self._forget(event.id)
+                failed = event.error if isinstance(event, Failed) else None
+                sink = self._forget(event.id, failed.code if failed else "", failed.message if failed else "")
             else:
                 continue
             if sink is not None:
@@ -215,7 +227,14 @@ class Exchange:
         watcher(event)
         return True
 
-    def _forget(self, request_id: int) -> Sink | None:
+    def _begin_span(self, call: Call, context: Context, request_id: int) -> str:
+        span = CallSpan(context, call.pool, call.command, self.connection.address)
+        self._spans[request_id] = span
+        return span.trace
+
+    def _forget(self, request_id: int, code: str, text: str = "") -> Sink | None:
+        if self._spans and (span := self._spans.pop(request_id, None)) is not None:
+            span.end(code, text)
         self._calls.pop(request_id, None)
         if self._throttled:
             self._throttled.pop(request_id, None)
@@ -228,7 +247,7 @@ class Exchange:
         for request_id, at in expires.items():
             if at <= now:
                 error = self._calls[request_id].overdue()
-                sink = self._forget(request_id)
+                sink = self._forget(request_id, error.code, error.message)
                 self.connection.abandon(request_id)
                 if sink is not None:
                     sink(Failed(request_id, error))

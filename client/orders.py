@@ -76,6 +76,8 @@ class CallOrder(Order):
         return self.call.again_at(answer, now)
 
     def _hand_over(self, answer: Answer) -> None:
+        if not self.id and isinstance(answer, Failed):
+            self.call.not_sent(answer.error)
         self._sink(answer)
 
 

@@ -58,6 +58,8 @@ class Client(Operating):
       until the time is over (without a `timeout`: for as long as it takes).
     - `session`: a session, or the id of one: it runs on that session's worker, after those sent before it.
     - `affinity`: what it does where that worker is busy, instead of what the session does (see `session`).
+    - `traceparent`: its position in a trace, as the header of that name of W3C Trace Context; what is malformed is ignored.
+      None: the current span of OpenTelemetry, where the process uses that (docs/tracing.md).
 
     Args:
         endpoint: `tcp://host:port` or `ipc://path`; None takes $MAITRED_ENDPOINT, else the broker of this host.
@@ -102,6 +104,7 @@ class Client(Operating):
         on_saturated: OnSaturated = "raise",
         session: Leased | str | None = None,
         affinity: Affinity | None = None,
+        traceparent: str | None = None,
     ) -> Any:
         """Run a command and wait for its result.
 
@@ -109,13 +112,14 @@ class Client(Operating):
             pool: the pool's name, or None to have the broker choose by its routing table.
             command: the command's name.
             args: its arguments by name.
-            timeout: seconds; this option and the next six: see the class.
+            timeout: seconds; this option and the next seven: see the class.
             priority: "low", "normal" or "high".
             retries: how often it may run again.
             idempotent: whether it may run twice.
             on_saturated: what to do when the pool is full.
             session: whose worker it runs on.
             affinity: "strict", "fail_fast" or "prefer".
+            traceparent: where in a trace it stands.
 
         Raises:
             MaitredError: one of `maitred.client.errors`. `EncodeError` and `PayloadTooLarge` are raised before anything
@@ -123,7 +127,10 @@ class Client(Operating):
             ValueError: an option makes no sense.
         """
         call = Call(
-            pool, command, args, options(timeout, priority, retries, idempotent, on_saturated, session, affinity)
+            pool,
+            command,
+            args,
+            options(timeout, priority, retries, idempotent, on_saturated, session, affinity, traceparent),
         )
         now = time.monotonic()
         call.begin(now)
@@ -162,6 +169,7 @@ class Client(Operating):
         on_saturated: OnSaturated = "raise",
         session: Leased | str | None = None,
         affinity: Affinity | None = None,
+        traceparent: str | None = None,
     ) -> Generator[Any, None, None]:
         """Run a command and yield its parts as they come; the last value is its result.
 
@@ -171,7 +179,7 @@ class Client(Operating):
         """
         window, it = (
             limits.DEFAULT_WINDOW_PARTS,
-            options(timeout, priority, retries, idempotent, on_saturated, session, affinity),
+            options(timeout, priority, retries, idempotent, on_saturated, session, affinity, traceparent),
         )
         return self._stream(Call(pool, command, args, it, window))
 
@@ -188,6 +196,7 @@ class Client(Operating):
         on_saturated: OnSaturated = "raise",
         session: Leased | str | None = None,
         affinity: Affinity | None = None,
+        traceparent: str | None = None,
     ) -> RequestFuture:
         """Start a command and return at once.
 
@@ -195,7 +204,10 @@ class Client(Operating):
         future's `result()`. A background thread, started by the first call, does the waiting.
         """
         call = Call(
-            pool, command, args, options(timeout, priority, retries, idempotent, on_saturated, session, affinity)
+            pool,
+            command,
+            args,
+            options(timeout, priority, retries, idempotent, on_saturated, session, affinity, traceparent),
         )
         call.body = [frame if isinstance(frame, bytes) else bytes(frame) for frame in call.body]
         now = time.monotonic()
@@ -223,6 +235,7 @@ class Client(Operating):
         on_saturated: OnSaturated = "wait",
         session: Leased | str | None = None,
         affinity: Affinity | None = None,
+        traceparent: str | None = None,
         window: int = DEFAULT_MAP_WINDOW,
         return_exceptions: bool = False,
         progress: bool = False,
@@ -237,13 +250,14 @@ class Client(Operating):
             pool: the pool's name, or None, as `execute`.
             command: the command's name.
             items: the arguments of each call, by name.
-            timeout: seconds for each item, from its first sending; this option and the next six: see the class.
+            timeout: seconds for each item, from its first sending; this option and the next seven: see the class.
             priority: "low", "normal" or "high".
             retries: how often each may run again.
             idempotent: whether they may run twice.
             on_saturated: what to do when the pool is full; with "raise" the first refusal ends the map.
             session: whose worker they run on; one that was refused comes after others that were not.
             affinity: "strict", "fail_fast" or "prefer".
+            traceparent: where in a trace it stands.
             window: items at a time.
             return_exceptions: whether what goes wrong with an item is given at its place, as the exception, and the map
                 goes on. What the iterable itself raises ends it all the same.
@@ -253,7 +267,7 @@ class Client(Operating):
             pool,
             command,
             items,
-            options(timeout, priority, retries, idempotent, on_saturated, session, affinity),
+            options(timeout, priority, retries, idempotent, on_saturated, session, affinity, traceparent),
             window,
             return_exceptions=return_exceptions,
         )

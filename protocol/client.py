@@ -123,7 +123,7 @@ class ClientConnection:
         self.welcome: messages.Welcome | None = None
         self._hello = messages.Hello(client, software[:64], host[:255], pid, name, clock, bundles)
         self._show = show
-        self._address = address
+        self.address = address
         self._outstanding: dict[int, frames.Frames] = {}
         self._watches: dict[int, None] = {}  # those of them that are watches, or have joined a session
         self._joined = Joined()
@@ -147,7 +147,7 @@ class ClientConnection:
 
     # --- what the user asks for ---
 
-    def request(self, message: messages.UntracedRequest, body: Sequence[Any], now: float) -> None:
+    def request(self, message: messages.Request, body: Sequence[Any], now: float) -> None:
         """Send a request; exactly one `Replied` or `Failed` will follow.
 
         Raises:
@@ -294,7 +294,7 @@ class ClientConnection:
         if before is None:
             return [Welcomed(message)]
         why = "restarted" if before.epoch != message.epoch else "had taken this client for gone"
-        text = f"the broker at {self._address} {why}; the request may have run"
+        text = f"the broker at {self.address} {why}; the request may have run"
         lost = self._fail(self._outstanding.keys() - set(filter(_is_id, again)), text)
         said = set(filter(_is_id, again))
         self._say_again([*again, *(watch for watch in self._watches if watch not in said)])
@@ -322,7 +322,7 @@ class ClientConnection:
         silent = now - self._heard_at
         if self.welcome is None or silent <= self.welcome.interval * self.welcome.liveness + PATIENCE_S:
             return []
-        return self._fail(self._outstanding, f"no word from the broker at {self._address} for {silent:.0f} s")
+        return self._fail(self._outstanding, f"no word from the broker at {self.address} for {silent:.0f} s")
 
     def next_deadline(self) -> float | None:
         """When `tick` has something to do, or None where nothing is awaited."""
@@ -382,12 +382,12 @@ class ClientConnection:
         failed = sorted(set(request_ids) - self._watches.keys())
         for request_id in failed:
             self._settle(request_id)
-        return [Failed(request_id, Unavailable(text, reason="lost", address=self._address)) for request_id in failed]
+        return [Failed(request_id, Unavailable(text, reason="lost", address=self.address)) for request_id in failed]
 
     def _too_large(self, size: int, what: str) -> PayloadTooLarge:
         assert self.welcome is not None
         limit = self.welcome.max_message
-        text = f"the {what} take {size} bytes; the broker at {self._address} accepts {limit}"
+        text = f"the {what} take {size} bytes; the broker at {self.address} accepts {limit}"
         return PayloadTooLarge(text, size=size, limit=limit, what=what)
 
     def _say_hello(self, now: float) -> None:

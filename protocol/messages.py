@@ -105,8 +105,17 @@ class Hello(Secretive, frozen=True, tag=10):
     secret: Secret = ""
 
 
-class UntracedRequest(Message, frozen=True, tag=11):
-    """A REQUEST without its last field, as callers that are not traced send it: that costs them nothing."""
+class Request(Message, frozen=True, tag=11):
+    """One command to one pool; the body is its arguments.
+
+    `pool` None: the broker chooses by its routing table. `timeout` is what is left of the caller's time in seconds, so
+    that clocks need not agree; None takes the pool's. `window` is how many parts the client can take now; 0 asks for no
+    parts at all. `idempotent` overrides what the command declared; `attempts` (0: the pool's) bounds the runs in all.
+    `ticket` is the one that an earlier refusal gave: a place was kept for whoever comes back with it (0: none). `due` is
+    the end of the time-out as a time of the client's clock: it does not move while the message is on its way (0: none).
+    `session`: it runs on that session's owner, after those sent before it; `affinity` overrides the session's own.
+    `trace`: the caller's position in a trace (`protocol.trace`); one that makes no sense is ignored ("": none).
+    """
 
     id: RequestId
     pool: Name | None
@@ -120,20 +129,6 @@ class UntracedRequest(Message, frozen=True, tag=11):
     due: Annotated[float, Meta(ge=0)] = 0.0
     session: Id128 | None = None
     affinity: Affinity | None = None
-
-
-class Request(UntracedRequest, frozen=True, tag=11):
-    """One command to one pool; the body is its arguments.
-
-    `pool` None: the broker chooses by its routing table. `timeout` is what is left of the caller's time in seconds, so
-    that clocks need not agree; None takes the pool's. `window` is how many parts the client can take now; 0 asks for no
-    parts at all. `idempotent` overrides what the command declared; `attempts` (0: the pool's) bounds the runs in all.
-    `ticket` is the one that an earlier refusal gave: a place was kept for whoever comes back with it (0: none). `due` is
-    the end of the time-out as a time of the client's clock: it does not move while the message is on its way (0: none).
-    `session`: it runs on that session's owner, after those sent before it; `affinity` overrides the session's own.
-    `trace`: the caller's position in a trace (`protocol.trace`); one that makes no sense is ignored ("": none).
-    """
-
     trace: str = ""
 
 
@@ -292,6 +287,13 @@ class SessionMoved(Message, frozen=True, tag=27):
 # --- worker to broker --------------------------------------------------------------------------------------------
 
 
+class Position(Struct, frozen=True, array_like=True):
+    """Where in a trace (`protocol.trace`) an order stands, and how many seconds its request has waited with the broker."""
+
+    trace: str = ""
+    waited: Annotated[float, Meta(ge=0)] = 0.0
+
+
 class CommandInfo(Struct, frozen=True, array_like=True):
     """What the broker has to know of a command.
 
@@ -428,8 +430,13 @@ class SessionFailed(Message, frozen=True, tag=46):
 # --- broker to worker --------------------------------------------------------------------------------------------
 
 
-class UntracedDispatch(Message, frozen=True, tag=40):
-    """A DISPATCH without its last fields, as that of a request that is not traced."""
+class Dispatch(Message, frozen=True, tag=40):
+    """Run this; the body is the client's own, byte for byte. `timeout` is what is left in seconds.
+
+    `due` is the same as a time of the worker's clock, where the broker reads it too (0: it does not): what lay in a queue
+    on its way is not begun late. `more` requests follow directly, to be run as one batch with this one. `trace`, where it
+    is traced: the caller's position, or the broker's own under that.
+    """
 
     client: Id128
     id: RequestId
@@ -440,18 +447,7 @@ class UntracedDispatch(Message, frozen=True, tag=40):
     due: Annotated[float, Meta(ge=0)] = 0.0
     more: Annotated[int, Meta(ge=0, le=limits.MAX_SLOTS)] = 0
     session: Id128 | None = None
-
-
-class Dispatch(UntracedDispatch, frozen=True, tag=40):
-    """Run this; the body is the client's own, byte for byte. `timeout` is what is left in seconds.
-
-    `due` is the same as a time of the worker's clock, where the broker reads it too (0: it does not): what lay in a queue
-    on its way is not begun late. `more` requests follow directly, to be run as one batch with this one. `trace` as in
-    REQUEST: the caller's, or the broker's own position under it; `waited`: the seconds since it was accepted (0: no trace).
-    """
-
-    trace: str = ""
-    waited: Annotated[float, Meta(ge=0)] = 0.0
+    trace: Position | None = None
 
 
 class WorkerCancel(Message, frozen=True, tag=41):

@@ -35,9 +35,17 @@ class Calls:
         self._client: Client | None = None
         self._lock = threading.Lock()
 
-    def call(self, run: Run, pool: str | None, command: str, args: dict[str, Any] | None, timeout: float | None) -> Any:
+    def call(
+        self,
+        run: Run,
+        pool: str | None,
+        command: str,
+        args: dict[str, Any] | None,
+        timeout: float | None,
+        trace: str | None,
+    ) -> Any:
         """Call and wait; given up when the run is told to stop."""
-        future = self._made_client().submit(pool, command, args, timeout=timeout)
+        future = self._made_client().submit(pool, command, args, timeout=timeout, traceparent=trace)
         before, run.on_change = run.on_change, lambda: run.context.cancelled and future.cancel()
         run.changed()  # it may have been told to stop meanwhile
         try:
@@ -84,11 +92,12 @@ class AsyncCalls:
         command: str,
         args: dict[str, Any] | None,
         timeout: float | None,  # noqa: ASYNC109 - travels with the request
+        trace: str | None,
     ) -> Any:
         """Call and wait; given up when the scope of the run is cancelled."""
         client = self._client or await self._nursery.start(self._hold_client)
         try:
-            return await client.execute(pool, command, args, timeout=timeout)
+            return await client.execute(pool, command, args, timeout=timeout, traceparent=trace)
         except MaitredError as error:
             raise _nested(error, pool, command) from None
 

@@ -12,14 +12,15 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from maitred.tracing.spans import is_recording
 from maitred.worker.session import Session
 
 __all__ = ["Caller", "Cancelled", "Context", "NotBegun"]
 
-Caller = Callable[[str | None, str, dict[str, Any] | None, float | None], Any]
-"""(pool, command, arguments, timeout in seconds) -> the result."""
+Caller = Callable[[str | None, str, dict[str, Any] | None, float | None, str | None], Any]
+"""(pool, command, arguments, timeout in seconds, position in a trace) -> the result."""
 
-AsyncCaller = Callable[[str | None, str, dict[str, Any] | None, float | None], Awaitable[Any]]
+AsyncCaller = Callable[[str | None, str, dict[str, Any] | None, float | None, str | None], Awaitable[Any]]
 
 
 class Cancelled(BaseException):
@@ -58,6 +59,8 @@ class Context:
         worker_id: names this process in logs and tables.
         deadline: when the caller's time runs out, on the clock of `time.monotonic()`; None where it never does.
         session: what the caller keeps here between its requests; None where it has none.
+        traceparent: the request's position in a trace, as the header of that name of W3C Trace Context; "": it has none.
+        tracestate: what goes with it.
     """
 
     __slots__ = (
@@ -73,6 +76,8 @@ class Context:
         "pool",
         "request_id",
         "session",
+        "traceparent",
+        "tracestate",
         "worker_id",
     )
 
@@ -97,6 +102,7 @@ class Context:
         self.worker_id = worker_id
         self.deadline = deadline
         self.session = session
+        self.traceparent = self.tracestate = ""
         self._caller = caller
         self._acaller = acaller
         self._clock = clock
@@ -182,7 +188,7 @@ class Context:
         if self._caller is None:
             raise RuntimeError(self._no_way_out("context.call", "await context.acall", self._acaller is not None))
         self.check_cancelled()
-        return self._caller(pool, command, args, self._budget(timeout))
+        return self._caller(pool, command, args, self._budget(timeout), self._position())
 
     async def acall(
         self,
@@ -196,7 +202,7 @@ class Context:
         if self._acaller is None:
             raise RuntimeError(self._no_way_out("context.acall", "context.call", self._caller is not None))
         self.check_cancelled()
-        return await self._acaller(pool, command, args, self._budget(timeout))
+        return await self._acaller(pool, command, args, self._budget(timeout), self._position())
 
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
@@ -211,6 +217,12 @@ class Context:
             name = f"maitred.worker.{self.pool}" if self.pool else "maitred.worker"
             self._log = logging.LoggerAdapter(logging.getLogger(name), fields)
         return self._log
+
+    def _position(self) -> str | None:
+        """Where a call of the function stands: in its span, which the client finds itself, else where the request does."""
+        if not self.traceparent or is_recording():
+            return None
+        return f"{self.traceparent} {self.tracestate}" if self.tracestate else self.traceparent
 
     def _budget(self, timeout: float | None) -> float | None:
         remaining = self.remaining

@@ -38,6 +38,7 @@ from maitred.worker.requests import Requests, Taken
 from maitred.worker.running import Run
 from maitred.worker.session_orders import SessionOrders, at_once
 from maitred.worker.sessions import Owned
+from maitred.worker.spans import spans_of
 
 __all__ = ["PlainLoop"]
 
@@ -248,7 +249,12 @@ class PlainLoop:
         began = time.perf_counter()
         if self._holding.must_go(run.order.command, began):
             self._let_go()
-        answer = self._answer(run, body)
+        if run.order.trace is None:  # nearly always
+            answer = self._answer(run, body)
+        else:
+            with spans_of([run]) as spans:
+                answer = self._answer(run, body)
+                spans.end([(run, answer)])
         ended = time.perf_counter()
         may_wait = self._holding.hold(run, answer, ended - began, ended) and self._bundles
         if not (may_wait and run.order.session is None and self._more_is_there(began)):
@@ -287,7 +293,10 @@ class PlainLoop:
 
     def _serve_batch(self, batch: Batch) -> None:
         self._finish(batch.left_out)
-        self._finish(self._call(batch))
+        with spans_of(batch.runs) as spans:
+            answered = self._call(batch)
+            spans.end(answered)
+        self._finish(answered)
 
     def _let_go(self) -> None:
         self._finish(self._holding.take())

@@ -35,6 +35,7 @@ from maitred.protocol.errors import MaitredError
 from maitred.protocol.messages import Register
 from maitred.protocol.showing import show_nothing
 from maitred.protocol.worker import ControlConnection, RequestsConnection
+from maitred.tracing import exporting
 from maitred.transport import clock
 from maitred.transport.context import new_context
 from maitred.transport.dealers import Dealer, open_dealer
@@ -97,9 +98,10 @@ def serve(options: WorkerOptions) -> int:
     try:
         extend_path(options.path)
         service = load_service(options.adapter)
+        provider = exporting.set_up(f"maitred-worker-{options.pool}") if exporting.is_wanted() else None
         check_room(options, service)
         calls = read_calls(service, options.warm_up)
-    except AdapterError as error:
+    except (AdapterError, exporting.NotInstalled) as error:
         print(error, file=sys.stderr)
         return EXIT_LOAD
     except Exception:
@@ -117,6 +119,8 @@ def serve(options: WorkerOptions) -> int:
         return _serve(options, key, service, calls, context)
     finally:
         context.destroy(linger=LEAVE_LINGER_MS)
+        if provider is not None:
+            exporting.end(provider)
 
 
 def _as_sigterm(_number: int, _frame: FrameType | None) -> None:

@@ -73,9 +73,11 @@ class Requests:
         is_async = order.command in self._async
         under_trio = acall is not None and is_async  # a plain one holds the loop anyway, or has a thread
 
-        def call(pool: str | None, command: str, args: dict[str, Any] | None, timeout: float | None) -> Any:
+        def call(
+            pool: str | None, command: str, args: dict[str, Any] | None, timeout: float | None, trace: str | None
+        ) -> Any:
             assert calls is not None
-            return calls.call(run, pool, command, args, timeout)
+            return calls.call(run, pool, command, args, timeout, trace)
 
         context = Context(
             pool=self.pool,

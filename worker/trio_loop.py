@@ -33,6 +33,7 @@ from maitred.worker.lanes import Lane
 from maitred.worker.requests import Requests, Taken
 from maitred.worker.running import Run
 from maitred.worker.service import Command
+from maitred.worker.spans import spans_of
 from maitred.worker.trio_answers import TrioAnswers
 from maitred.worker.trio_sessions import TrioSessions
 
@@ -289,7 +290,12 @@ class TrioLoop:
         began = time.perf_counter()
         if self._holding.must_go(run.order.command, began):
             await self._let_go()
-        answer = await self._answers.answer(run, body)
+        if run.order.trace is None:  # nearly always
+            answer = await self._answers.answer(run, body)
+        else:
+            with spans_of([run]) as spans:
+                answer = await self._answers.answer(run, body)
+                spans.end([(run, answer)])
         ended = time.perf_counter()
         may_wait = self._holding.hold(run, answer, ended - began, ended) and self._bundles
         alone = run.order.session is not None or self._stopping or not (self._waiting or self._taken)
@@ -298,7 +304,10 @@ class TrioLoop:
 
     async def _serve_batch(self, command: Command, batch: Batch) -> None:
         await self._finish(batch.left_out)
-        await self._finish(await self._answers.batch(command, batch))
+        with spans_of(batch.runs) as spans:
+            answered = await self._answers.batch(command, batch)
+            spans.end(answered)
+        await self._finish(answered)
 
     async def _let_go(self) -> None:
         await self._finish(self._holding.take())

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import math
 
-import msgspec
-
 from maitred.broker.core.books import enter_worker, leave_worker, park, send_back, take_owned, unqueue
 from maitred.broker.core.endings import Endings
 from maitred.broker.core.model import Batch, Request, Worker
@@ -130,22 +128,19 @@ class Dispatcher:
         client_id, request_id = request.key
         left = min(request.deadline - now, limits.MAX_TIMEOUT_S)
         due = request.deadline + state.settings.clock_ahead_s if worker.same_clock else 0.0
-        order = messages.UntracedDispatch(
+        order = messages.Dispatch(
             client_id, request_id, request.attempt, request.command, left, request.window, due, more,
             None if request.session is None else request.session.id,
+            self._position(request, worker, now) if request.trace else None,
         )  # fmt: skip
-        if request.trace:
-            order = self._traced(order, request, worker, now)
         state.send(worker.peer, order, request.body)
 
-    def _traced(
-        self, order: messages.UntracedDispatch, request: Request, worker: Worker, now: float
-    ) -> messages.Dispatch:
-        """The same order, with the position in its trace of who gives it: the broker, where it makes spans."""
+    def _position(self, request: Request, worker: Worker, now: float) -> messages.Position:
+        """Who gives the order, in the request's trace: the broker, where it makes spans, else the caller."""
         trace = request.trace
         if request.journey is not None:
             trace = request.journey.dispatch(request.attempt, worker.id.hex(), self._state.new_span())
-        return messages.Dispatch(*msgspec.structs.astuple(order), trace, max(now - request.received_at, 0.0))
+        return messages.Position(trace, max(now - request.received_at, 0.0))
 
     # --- batches ---
 

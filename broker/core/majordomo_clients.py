@@ -189,7 +189,7 @@ class MajordomoClients:
     def hand_over(self, send: Send, now: float) -> list[Send]:
         """A request that a worker of ours is given, with the body as such a worker reads it."""
         worker, order = self._state.parties.get(send.peer), send.message
-        if not isinstance(worker, Worker) or not isinstance(order, messages.UntracedDispatch):
+        if not isinstance(worker, Worker) or not isinstance(order, messages.Dispatch):
             return []
         try:
             body = arguments_of(worker.pool.settings, order.command, Opaque(send.body))

@@ -168,7 +168,7 @@ class MajordomoWorkers:
         """Say in its protocol what was said in ours; what its protocol has no word for is not said, or answered for it."""
         worker = hand.worker
         match send.message:
-            case messages.UntracedDispatch() as order if worker is not None:
+            case messages.Dispatch() as order if worker is not None:
                 self._order(hand, worker, order, send.body, now)
             case messages.Check() as check if worker is not None:
                 self._health.checked(worker, messages.Checked(check.number), now)
@@ -181,7 +181,7 @@ class MajordomoWorkers:
             case _:
                 pass
 
-    def _order(self, hand: Hand, worker: Worker, order: messages.UntracedDispatch, body: Sequence[Any], now: float) -> None:
+    def _order(self, hand: Hand, worker: Worker, order: messages.Dispatch, body: Sequence[Any], now: float) -> None:
         key, pool = (order.client, order.id), worker.pool.settings
         try:
             frames = body if isinstance(body, Opaque) else request_of(pool, order.command, body)

@@ -290,7 +290,7 @@ class Workers:
     def unreachable(self, worker: Worker, unsent: Sequence[messages.Message], now: float) -> None:
         """Its connection is closed. An undelivered order never began; the rest waits for word of the worker."""
         for message in unsent:
-            if isinstance(message, messages.UntracedDispatch):
+            if isinstance(message, messages.Dispatch):
                 self._take_back(worker, message)
         agent = self._state.agent_of(worker)
         if agent is None:
@@ -300,7 +300,7 @@ class Workers:
         worker.pool.ready.place(worker)
         self._dispatcher.dispatch(worker.pool, now)
 
-    def _take_back(self, worker: Worker, order: messages.UntracedDispatch) -> None:
+    def _take_back(self, worker: Worker, order: messages.Dispatch) -> None:
         request = worker.held.get((order.client, order.id))
         if request is not None:
             self._dispatcher.requeue(request)

@@ -100,17 +100,21 @@ class ScriptedBroker:
             if self._forget.is_set():
                 self._known, self._epoch = {}, os.urandom(16)
                 self._forget.clear()
-            while self._to_tell:
-                message = self._to_tell.popleft()
-                for peer in self._known:
-                    with contextlib.suppress(zmq.ZMQError):
-                        router.send_multipart([peer, *message])
+            self._tell_all(router)
             if router.poll(5):
                 peer, *received = router.recv_multipart()
+                self._tell_all(router)  # what it was given to tell before this was asked
                 for answer in self._heard(peer, received):
                     with contextlib.suppress(zmq.ZMQError):  # who asked is gone already
                         router.send_multipart([peer, *answer])
         router.close(linger=0)
+
+    def _tell_all(self, router: zmq.Socket[bytes]) -> None:
+        while self._to_tell:
+            message = self._to_tell.popleft()
+            for peer in self._known:
+                with contextlib.suppress(zmq.ZMQError):
+                    router.send_multipart([peer, *message])
 
     def _listen(self) -> zmq.Socket[bytes]:
         router = sockets.router(self._context, zap_domain="clients", handled=False, linger_ms=0)

@@ -23,7 +23,8 @@ UNIONS = {
     "broker → worker or agent": messages.ToWorker,
 }
 MESSAGES: list[type[Any]] = list(dict.fromkeys(kind for union in UNIONS.values() for kind in union.__args__))
-SHAPES = {"command": messages.CommandInfo, "certificate": messages.Certificate, "worker state": messages.WorkerState}
+SHAPES = {"command": messages.CommandInfo, "certificate": messages.Certificate, "worker state": messages.WorkerState,
+          "position": messages.Position}  # fmt: skip
 EXACT_UP_TO = 2**21
 """From here on numbers are written as powers of two."""
 

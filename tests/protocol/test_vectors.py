@@ -74,7 +74,7 @@ def meaning(value: Any) -> Any:
     match value:
         case messages.Certificate():
             return {key: meaning(item) for key, item in structs.asdict(value).items() if item is not None}
-        case messages.CommandInfo():
+        case messages.CommandInfo() | messages.Position():
             return structs.asdict(value)
         case messages.WorkerState():
             return {key: meaning(item) for key, item in structs.asdict(value).items()}
@@ -124,6 +124,8 @@ def message_of(vector: dict[str, Any]) -> messages.Message:
         fields["commands"] = [messages.CommandInfo(**command) for command in fields["commands"]]
     if "certificate" in fields:
         fields["certificate"] = messages.Certificate(**fields["certificate"])
+    if vector["type"] == "Dispatch" and fields["trace"] is not None:
+        fields["trace"] = messages.Position(**fields["trace"])
     if vector["type"] == "Report":
         fields["workers"] = [messages.WorkerState(**worker) for worker in fields["workers"]]
     return getattr(messages, vector["type"])(**fields)

@@ -85,7 +85,7 @@ def test_a_nested_call_inherits_the_deadline(
     calls: list[Any] = []
     context = Context(deadline=deadline, clock=Clock(), caller=lambda *call: calls.append(call) or "result")
     assert context.call("neural", "embed", {"text": "a"}, timeout=timeout) == "result"
-    assert calls == [("neural", "embed", {"text": "a"}, budget)]
+    assert calls == [("neural", "embed", {"text": "a"}, budget, None)]
 
 
 def test_no_nested_call_after_the_end() -> None:
@@ -100,7 +100,7 @@ async def test_acall() -> None:
         return call
 
     context = Context(acaller=caller)
-    assert await context.acall(None, "embed", timeout=2) == (None, "embed", None, 2)
+    assert await context.acall(None, "embed", timeout=2) == (None, "embed", None, 2, None)
     with pytest.raises(RuntimeError, match=r"use await context\.acall"):
         context.call(None, "embed")
     with pytest.raises(RuntimeError, match=r"use context\.call"):
