@@ -30,7 +30,7 @@ from maitred.broker.shell import Shell
 from maitred.broker.trial import new_key, try_doors
 from maitred.broker.upkeep import make_room, make_watch
 from maitred.config.rundir import RunDir
-from maitred.tracing.exporting import is_wanted
+from maitred.tracing.exporting import is_wanted, make_processor
 from maitred.transport import clock
 from maitred.transport.host import Host
 from maitred.transport.lifeline import Lifeline
@@ -251,9 +251,10 @@ class Serving:
 
 
 def _tracing(version: str, ahead_s: float) -> Tracing:
-    from maitred.broker.tracing import Tracing  # here: OpenTelemetry is not installed with every broker
+    processor = make_processor()  # first: it says what is missing where OpenTelemetry is
+    from maitred.broker.tracing import Tracing
 
-    return Tracing(version, ahead_s)
+    return Tracing(version, ahead_s, processor)
 
 
 def _totals(events: EventLog) -> dict[str, int]:

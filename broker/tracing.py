@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from maitred.broker.core.journey import Journey
-from maitred.tracing.exporting import end, make_processor, resource
+from maitred.tracing.exporting import end, resource
 from maitred.tracing.spans import attributes_of, here
 
 if TYPE_CHECKING:
@@ -33,15 +33,13 @@ class Tracing:
     Args:
         version: the broker's.
         ahead_s: by how much `time.monotonic` is ahead of the core's clock.
-
-    Raises:
-        NotInstalled: what it needs is not there; the text says what to do.
+        processor: where they go.
     """
 
-    def __init__(self, version: str, ahead_s: float, processor: SpanProcessor | None = None) -> None:
+    def __init__(self, version: str, ahead_s: float, processor: SpanProcessor) -> None:
         self._ahead_s = ahead_s
         self._names = _Names()
-        self._processor = processor or make_processor()
+        self._processor = processor
         # Who is recorded was decided by the caller; of others there are no journeys.
         provider = TracerProvider(ALWAYS_ON, resource(SERVICE), shutdown_on_exit=False, id_generator=self._names)
         provider.add_span_processor(self._processor)
