@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["MODE_VARIABLE", "CallSpan", "ServedSpan", "attributes_of", "here", "is_recording", "served"]
 
 MODE_VARIABLE = "MAITRED_TRACING"
-"""Environment: "on" has brokers and workers export spans, "off" has nobody make any; else those do that use OpenTelemetry."""
+"""Environment: "on" has brokers and workers export spans, "off" has nobody make any; else who uses OpenTelemetry does."""
 
 SYSTEM = "maitred"
 

@@ -29,6 +29,9 @@ from maitred.testing import House, Pool, running
 __all__ = ["Execute", "Maitred", "asynchronous", "asyncio", "quiet", "synchronous"]
 
 POOL = "general"
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+"""Where its calls stand, as any application's that records its traces."""
+
 ADAPTER = "maitred.benchmarks.subjects.echo:service"
 
 ClientKind = Literal["sync", "trio", "asyncio", "wire"]
@@ -49,6 +52,7 @@ class Maitred:
         max_queue: the pool's.
         always: connected so whatever the run's transport is.
         keyed: whether broker and client have keys (CURVE), which count on TCP.
+        traced: whether each call stands in a trace, whose caller records it.
     """
 
     name: str
@@ -58,6 +62,7 @@ class Maitred:
     max_queue: int = 1000
     always: Transport | None = None
     keyed: bool = False
+    traced: bool = False
     transports: tuple[Transport, ...] = ("tcp", "ipc")
     carries_arrays: bool = True
     has_streams: bool = True
@@ -71,7 +76,8 @@ class Maitred:
         }[self.client]  # fmt: skip
         way = f", which is connected by {self.always} whatever the run's transport is" if self.always else ""
         keys = ", with keys," if self.keyed else ""
-        return f"broker between {kind}{way}{keys} and workers, which are connected by ipc as always on one host"
+        trace = " (each call in a trace)" if self.traced else ""
+        return f"broker between {kind}{trace}{way}{keys} and workers, which are connected by ipc as always on one host"
 
     def skip_reason(self) -> str | None:
         """It is always there."""
@@ -90,15 +96,24 @@ class Maitred:
             more = {} if keys is None else {"key_file": str(keys.broker)}
             with running(pool, broker=self.broker | more) as house:
                 key = None if keys is None else keys.client
-                yield RunningMaitred(house, self.client, self.always or setup.transport, key)
+                yield RunningMaitred(house, self.client, self.always or setup.transport, key, traced=self.traced)
 
 
 class RunningMaitred:
     """See `Running`. `house` has the processes and a client of its own, for scenarios about maitred alone."""
 
-    def __init__(self, house: House, client: ClientKind, transport: Transport, key: Path | None = None) -> None:
+    def __init__(
+        self,
+        house: House,
+        client: ClientKind,
+        transport: Transport,
+        key: Path | None = None,
+        *,
+        traced: bool = False,
+    ) -> None:
         self.house = house
         self._key = key
+        self._trace = TRACE if traced else None
         self.endpoint = house.clients if transport == "ipc" else house.clients_tcp
         self._client: ClientKind = client
 
@@ -107,7 +122,9 @@ class RunningMaitred:
         if self._client == "wire":
             return WireCaller(self.endpoint, POOL)
         return (
-            SyncCaller(self.endpoint, self._key) if self._client == "sync" else AsyncCaller(self.endpoint, self._client)
+            SyncCaller(self.endpoint, self._key, self._trace)
+            if self._client == "sync"
+            else AsyncCaller(self.endpoint, self._client)
         )
 
     @property
@@ -121,8 +138,9 @@ class RunningMaitred:
 class SyncCaller:
     """See `Caller`. One outstanding is `execute`; more are `submit`."""
 
-    def __init__(self, endpoint: str, key: Path | None = None) -> None:
+    def __init__(self, endpoint: str, key: Path | None = None, trace: str | None = None) -> None:
         self.client = Client(endpoint, key=key)
+        self._trace = trace
 
     def call(self, payload: Payload, task_s: float = 0.0) -> Payload:
         """See `Caller`."""
@@ -132,7 +150,7 @@ class SyncCaller:
         """See `Caller`."""
         arguments = _arguments(load.payload, load.task_s)
         if load.outstanding == 1 and not load.rate_per_s:
-            return drive_calls(_call(self.client, arguments, load.timeout_s), load)
+            return drive_calls(_call(self.client, arguments, load.timeout_s, self._trace), load)
         return drive_futures(functools.partial(self._submit, arguments, load.timeout_s), load)
 
     def submit(self, load: Load, *, idempotent: bool | None = None) -> Future[Any]:
@@ -141,7 +159,7 @@ class SyncCaller:
         return self.client.submit(POOL, "echo", arguments, timeout=load.timeout_s, idempotent=idempotent)
 
     def _submit(self, arguments: dict[str, Any], timeout_s: float) -> Future[Any]:
-        return self.client.submit(POOL, "echo", arguments, timeout=timeout_s)
+        return self.client.submit(POOL, "echo", arguments, timeout=timeout_s, traceparent=self._trace)
 
     def drive_streams(self, load: StreamLoad) -> StreamFlow:
         """See `Streaming`."""
@@ -209,8 +227,8 @@ def quiet(subject: Subject) -> Subject:
     return dataclasses.replace(subject, broker={"log_level": "error", **subject.broker})
 
 
-def _call(client: Client, arguments: dict[str, Any], timeout_s: float) -> Callable[[], object]:
-    return lambda: client.execute(POOL, "echo", arguments, timeout=timeout_s)
+def _call(client: Client, arguments: dict[str, Any], timeout_s: float, trace: str | None) -> Callable[[], object]:
+    return lambda: client.execute(POOL, "echo", arguments, timeout=timeout_s, traceparent=trace)
 
 
 def _arguments(payload: Payload, task_s: float) -> dict[str, Any]:
@@ -219,6 +237,7 @@ def _arguments(payload: Payload, task_s: float) -> dict[str, Any]:
 
 synchronous = Maitred("maitred", "sync")
 keyed = Maitred("maitred-keys", "sync", always="tcp", keyed=True)
+traced = Maitred("maitred-traced", "sync", traced=True)
 local = Maitred("maitred-ipc", "sync", always="ipc")
 asynchronous = Maitred("maitred-async", "trio")
 asyncio = Maitred("maitred-asyncio", "asyncio")

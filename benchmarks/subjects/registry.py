@@ -15,13 +15,14 @@ OURS = {
     "maitred": f"{_HERE}.maitred_:synchronous",
     "maitred-ipc": f"{_HERE}.maitred_:local",
     "maitred-keys": f"{_HERE}.maitred_:keyed",
+    "maitred-traced": f"{_HERE}.maitred_:traced",
     "maitred-async": f"{_HERE}.maitred_:asynchronous",
     "maitred-asyncio": f"{_HERE}.maitred_:asyncio",
     "maitred-wire": f"{_HERE}.maitred_:wire",
 }
 """Maitred by its clients: "module:attribute", as for the peers. `maitred-ipc` is what `Client()` finds on its own host,
-`maitred-keys` one with CURVE; `maitred-wire` is no client but the protocol alone, for loads whose generator must not
-take the cores."""
+`maitred-keys` one with CURVE, `maitred-traced` one whose calls are traced; `maitred-wire` is no client but the protocol
+alone, for loads whose generator must not take the cores."""
 
 FLOOR = ("zmq-proxy", "zmq-direct")
 """Peers that need nothing but pyzmq; measured where no others were asked for. The first one is the baseline."""

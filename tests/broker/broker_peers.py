@@ -7,7 +7,8 @@ from typing import Any
 
 import msgpack
 
-from maitred.broker.core.effects import Drained, Effect, Note, Peer, Reload, Send, Side
+from maitred.broker.core.effects import Drained, Effect, Note, Peer, Reload, Send, Side, Traced
+from maitred.broker.core.journey import Journey
 from maitred.broker.core.router import BrokerCore
 from maitred.broker.core.settings import CoreSettings, PoolSettings
 from maitred.protocol import frames, messages
@@ -39,6 +40,7 @@ class Bench:
         self.users: dict[Peer, str] = {}
         """Whose connection it is, as the handler of handshakes would say."""
         self.reloads: list[Reload] = []
+        self.traced: list[Journey] = []
         self._routes = 0
 
     def perform(self, effects: list[Effect]) -> None:
@@ -52,6 +54,8 @@ class Bench:
                     self.notes.append(effect)
                 case Reload():
                     self.reloads.append(effect)
+                case Traced(journey):
+                    self.traced.append(journey)
                 case Drained():
                     self.drained += 1
         self.core.check()

@@ -64,6 +64,9 @@ class WorkerModel:
         return [order for order, unit in zip(self.given, units, strict=True) if unit == units[0]]
 
 
+SPAN = "b7ad6b7169203331"
+
+
 class CoreMachine(RuleBasedStateMachine):
     @initialize()
     def start(self) -> None:
@@ -76,7 +79,8 @@ class CoreMachine(RuleBasedStateMachine):
             drain_timeout_s=3.0,
             health_check_interval_s=0.8,
         )
-        self.bench = Bench(pools=[pool], client_silence_s=15.0, client=lambda _: ClientSettings(weight=2))
+        self.bench = Bench(pools=[pool], client_silence_s=15.0, client=lambda _: ClientSettings(weight=2), tracing=True)
+        self.given: list[tuple[str, str]] = []  # what a traced order said: its request's trace, and its own span
         self.levels: dict[Peer, int] = {}
         self.tickets: list[int] = [0]
         self.clients: list[tuple[int, Peer]] = []
@@ -143,6 +147,11 @@ class CoreMachine(RuleBasedStateMachine):
         assert not self.answers.get(key), "work was dispatched after its answer"
         assert key in self.sent
         assert not self.paused, "work was begun in a pause"
+        sent = self.sent[key].trace
+        assert (order.trace is not None) == bool(sent)
+        if order.trace is not None:
+            assert order.trace.trace[:36] == sent[:36]
+            self.given.append((sent[3:35], order.trace.trace[36:52]))
         assert not worker.retired, "work was given to a worker that is to go"
         assert key not in self.cancelled, "what its client wants no more was begun"
         for other in self.workers:
@@ -204,7 +213,11 @@ class CoreMachine(RuleBasedStateMachine):
         number, peer = self.clients[who % len(self.clients)]
         for _ in range(burst):
             ticket = self.tickets[-1]
-            message = m.Request(self.number(), POOL, command, timeout, priority=priority, ticket=ticket)
+            number_of_it = self.number()
+            trace = f"00-{number_of_it:032x}-{SPAN}-01" if number_of_it % 2 else ""
+            message = m.Request(
+                number_of_it, POOL, command, timeout, priority=priority, ticket=ticket, trace=trace
+            )  # fmt: skip
             self.sent[(id128(number), message.id)] = message
             self.bench.tell(peer, message, b"x" * size)
             self.collect()
@@ -483,9 +496,33 @@ class CoreMachine(RuleBasedStateMachine):
         for key in self.sent:
             assert key[0] in self.gone or len(self.answers.get(key, [])) == 1, f"{key} was never answered"
         assert not self.bench.core.state.requests
+        self.check_traces()
         assert all(level == m.LEVEL_OK for peer, level in self.levels.items() if peer in self.bench.core.state.parties)
         assert not any(worker.load for worker in self.bench.core.state.workers.values()), "a slot was lost"
         assert not any(worker.draining for worker in self.bench.core.state.workers.values()), "it never went"
+
+    def check_traces(self) -> None:
+        """Each request of a trace is told of once, with how it ended; and each order that was given for it."""
+        ended = {journey.parent.trace_id: journey for journey in self.bench.traced}
+        assert len(ended) == len(self.bench.traced), "told of twice"
+        assert len({journey.span_id for journey in ended.values()} | set(self.given)) == len(ended) + len(self.given)
+        for (client_id, _), request in self.sent.items():
+            if not request.trace:
+                continue
+            journey = ended.pop(request.trace[3:35])
+            (answer,) = self.answers.get((client_id, request.id), [None])
+            if answer is not None:
+                assert journey.code == getattr(answer, "code", "")
+            spans = [attempt.span_id for attempt in journey.attempts]
+            told = [span for trace, span in self.given if trace == journey.parent.trace_id]  # some never arrived
+            assert told == [span for span in spans if span in told]
+            moments = [journey.began]
+            for attempt in journey.attempts:
+                assert attempt.over
+                moments += [attempt.began, attempt.ended]
+            assert [*moments, journey.ended] == sorted([*moments, journey.ended])
+            assert all(journey.began <= event.at <= journey.ended for event in journey.events)
+        assert not ended
 
 
 CoreMachine.TestCase.settings = hypothesis_settings(

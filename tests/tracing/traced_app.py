@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 
 import trio
@@ -49,7 +50,7 @@ def stand(*, context: Context) -> list[str]:
 
 @inner.command
 async def shout(text: str, *, context: Context) -> str:
-    await trio.sleep(0)
+    await trio.lowlevel.checkpoint()
     return text.upper()
 
 
@@ -65,4 +66,5 @@ def stand_here(*, context: Context) -> list[str]:
 
 @batches.command(batch=8, max_wait=0.2)
 def double(n: list[int]) -> list[int]:
+    time.sleep(0.1)  # the others come meanwhile
     return [2 * each for each in n]
