@@ -10,11 +10,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
 
 import trio
 
-from maitred.broker.core.effects import Note
+from maitred.broker.core.effects import Event, Note
 
 __all__ = ["MAX_KEPT", "MAX_WAITING", "Event", "EventFeed", "Listener"]
 
@@ -23,22 +22,6 @@ MAX_KEPT = 1000
 
 MAX_WAITING = 1000
 """Events that wait for one listener; with more, its oldest are left out, and it is told how many (`Listener.lost`)."""
-
-
-class Event(NamedTuple):
-    """Something that happened.
-
-    Attributes:
-        number: counts from 1 in this broker's life; nothing is left out of it but what a reader was too slow for.
-        at: seconds since 1970, by the broker's clock.
-        name: one of the documented events.
-        fields: what is said of it, by name; to be read only.
-    """
-
-    number: int
-    at: float
-    name: str
-    fields: dict[str, Any]
 
 
 class EventFeed:

@@ -119,6 +119,7 @@ class Serving:
                 await self._nursery.start(self._shell.run)
                 self._nursery.start_soon(watch.run)
                 self._nursery.start_soon(feed_watchdog)
+                self._nursery.start_soon(self._tell_listeners)
                 if self._settings.parent is not None:
                     self._nursery.start_soon(self._watch_parent)
                 problem = await self._try_doors()
@@ -148,7 +149,8 @@ class Serving:
         policy = self._keyring.policy(self._settings, self._secret)
         version = metadata.version("maitred")
         self._tracing = tracing = _tracing(version, ahead_s) if is_wanted() else None
-        core = self._settings.core(f"maitred {version}", clock.name(), ahead_s, policy, tracing=tracing is not None)
+        core = self._settings.core(f"maitred {version}", clock.name(), ahead_s, policy)
+        core = msgspec.structs.replace(core, recent=self._feed.recent, tracing=tracing is not None)
         sockets = self._ports.sockets
         return Shell(
             core,
@@ -220,6 +222,11 @@ class Serving:
         self._nursery.cancel_scope.cancel()
 
     # --- beside the routing ---
+
+    async def _tell_listeners(self) -> None:
+        with self._feed.listen() as listener:
+            async for event in listener:
+                self._shell.tell([event, *listener.take()])
 
     async def _serve_http(self, listener: socket.socket, token: str, refused: Mapping[str, int]) -> None:
         from maitred.broker.metrics import (  # here: half of a small broker's start would go into it

@@ -86,13 +86,7 @@ class BrokerSettings(Struct, frozen=True, forbid_unknown_fields=True):
         return next((given for pattern, given in self.given if fnmatchcase(name, pattern)), ClientSettings())
 
     def core(
-        self,
-        software: str,
-        clock: str = "",
-        clock_ahead_s: float = 0.0,
-        policy: Policy | None = None,
-        *,
-        tracing: bool = False,
+        self, software: str, clock: str = "", clock_ahead_s: float = 0.0, policy: Policy | None = None
     ) -> CoreSettings:
         """The core's share of it, for one life of the broker. `clock` and by how much it is ahead: see `CoreSettings`."""
         pools: Mapping[str, PoolSettings] = {pool.name: pool for pool in self.pools}
@@ -111,5 +105,4 @@ class BrokerSettings(Struct, frozen=True, forbid_unknown_fields=True):
             clock=clock,
             clock_ahead_s=clock_ahead_s,
             software=software,
-            tracing=tracing,
         )

@@ -18,7 +18,7 @@ from typing import Any
 import trio
 import zmq
 
-from maitred.broker.core.effects import Effect, Forward, Note, Peer, Reload, Send, Side, Traced
+from maitred.broker.core.effects import Effect, Event, Forward, Note, Peer, Reload, Send, Side, Traced
 from maitred.broker.core.journey import Journey
 from maitred.broker.core.meters import Histogram
 from maitred.broker.core.router import BrokerCore
@@ -141,6 +141,10 @@ class Shell:
         done, effects = self.core.operate(verb, target, software, principal, self._now())
         self.perform(effects)
         return done
+
+    def tell(self, events: Sequence[Event]) -> None:
+        """Have those who listen be told."""
+        self.perform(self.core.happened(events, self._now()))
 
     def drain(self) -> None:
         """Stop admitting; `drained` is set once everything is answered, and the answers are handed to ZeroMQ."""

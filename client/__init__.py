@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from maitred.client import errors
 from maitred.client.futures import RequestFuture
+from maitred.client.listening import Event
 from maitred.client.pressure import Pressure
 from maitred.client.sessions import Session
 from maitred.client.sync import Client
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from maitred.client.async_sessions import AsyncSession
     from maitred.client.asynchronous import AsyncClient
 
-__all__ = ["AsyncClient", "AsyncSession", "Client", "Pressure", "RequestFuture", "Session", "errors"]
+__all__ = ["AsyncClient", "AsyncSession", "Client", "Event", "Pressure", "RequestFuture", "Session", "errors"]
 
 
 def __getattr__(name: str) -> Any:

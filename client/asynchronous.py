@@ -14,6 +14,7 @@ import anyio.abc
 import zmq
 
 from maitred.client.answers import AsyncMap, AsyncRequest, AsyncStream, Mailbox
+from maitred.client.async_events import AsyncEvents
 from maitred.client.async_link import AsyncLink
 from maitred.client.async_pressure import AsyncPressure
 from maitred.client.async_sessions import AsyncSession
@@ -31,6 +32,7 @@ from maitred.client.endpoint import find_endpoint
 from maitred.client.errors import DeadlineExceeded
 from maitred.client.lease import Lease, OnLost
 from maitred.client.leased import Leased
+from maitred.client.listening import Listening
 from maitred.client.mapping import DEFAULT_MAP_WINDOW, MapPlan
 from maitred.client.opening import Affinity, Wanted, key_of
 from maitred.client.origin import Origin
@@ -276,6 +278,13 @@ class AsyncClient:
         """
         check_name("pool", pool)
         return AsyncPressure(self._open_link(), self._origin, pool)
+
+    def events(self, *names: str, after: int | None = None, follow: bool = True) -> AsyncEvents:
+        """Be told what happens at the broker: `async for event in client.events("worker.*")`.
+
+        As `Client.events`; `async with` it to have it end at once when the block is left.
+        """
+        return AsyncEvents(self._open_link(), self._origin, Listening(names, after, follow=follow))
 
     async def pools(self) -> list[dict[str, Any]]:
         """One row a pool, as `maitred status --json` has them."""

@@ -225,7 +225,7 @@ class Call:
         """How long the broker may take to be there: seconds, whichever ends first."""
         return connect_timeout if self.deadline is None else min(connect_timeout, max(0.0, self.deadline - now))
 
-    def message(self, request_id: int, now: float, trace: str = "") -> messages.Request:
+    def message(self, request_id: int, now: float, trace: str = "") -> messages.Request | messages.Listen:
         """Make the request for an attempt now. `trace`: its position in a trace; "": that of its options, if any."""
         it = self.options
         left = None if self.deadline is None else max(0.0, self.deadline - now)

@@ -25,9 +25,11 @@ from maitred.client.calls import (
 )
 from maitred.client.channel import Answers, Channel
 from maitred.client.endpoint import find_endpoint
+from maitred.client.errors import Unavailable
 from maitred.client.futures import RequestFuture
 from maitred.client.lease import Lease, OnLost
 from maitred.client.leased import Leased
+from maitred.client.listening import Event, Listening
 from maitred.client.mapping import DEFAULT_MAP_WINDOW, Item, MapPlan
 from maitred.client.opening import Affinity, Wanted
 from maitred.client.operating import Operating
@@ -351,7 +353,37 @@ class Client(Operating):
             raise
         return watch
 
+    def events(self, *names: str, after: int | None = None, follow: bool = True) -> Generator[Event, None, None]:
+        """Be told what happens at the broker, each as an `Event`, until the generator is closed (docs/events.md).
+
+        A reader that is slow has up to 1000 waiting for it at the broker; of more, the oldest are left out and counted
+        (`Event.lost`). Through a lost connection, or a restart of the broker, it goes on with what was not told yet. It is
+        read by the thread that began it.
+
+        Args:
+            names: of events, or how they begin and `*`, as "worker.*"; none: all.
+            after: events that are kept (the last 1000) and have a higher number come first; 0: all of those; None: none.
+            follow: whether to wait for more; else it ends after those that are kept.
+
+        Raises:
+            PermissionDenied: whoever asks may not read everything.
+            InvalidArgument: a name is none, or of no event.
+            Unavailable: the broker is gone, and does not come back within `connect_timeout`.
+        """
+        return self._events(Listening(names, after, follow=follow))
+
     # --- below: calls ---
+
+    def _events(self, listening: Listening) -> Generator[Event, None, None]:
+        while True:
+            try:
+                for row in self._stream(listening):
+                    if row is None:
+                        return
+                    yield listening.told(row)
+            except Unavailable as error:
+                if not listening.goes_on_after(error):
+                    raise
 
     def _stream(self, call: Call) -> Generator[Any, None, None]:
         now = time.monotonic()

@@ -147,7 +147,7 @@ class ClientConnection:
 
     # --- what the user asks for ---
 
-    def request(self, message: messages.Request, body: Sequence[Any], now: float) -> None:
+    def request(self, message: messages.Request | messages.Listen, body: Sequence[Any], now: float) -> None:
         """Send a request; exactly one `Replied` or `Failed` will follow.
 
         Raises:

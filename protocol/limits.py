@@ -42,6 +42,9 @@ MAX_AGENT_WORKERS: Final = 1024
 MAX_WINDOW_PARTS: Final = 1 << 20
 """Parts of a stream that a client may grant ahead."""
 
+MAX_EVENT_NAMES: Final = 16
+"""Names and patterns of one LISTEN: each event is compared with each."""
+
 MAX_TIMEOUT_S: Final = 7 * 24 * 3600.0
 """A week: longer than this a request is not a request but a job."""
 

@@ -172,6 +172,22 @@ class Operate(Message, frozen=True, tag=16):
     target: Text
 
 
+class Listen(Message, frozen=True, tag=19):
+    """Tell me what happens, until CANCEL with this id: each event a PART, a map, under the reader's credit as any stream.
+
+    `names`: of events, or how they begin and `*`; none: all. `after`: those that are kept with a higher number come first;
+    None: none do. `epoch`: whose numbers `after` counts by, as WELCOME names it; another broker's are told from the first.
+    Without `follow` REPLY comes after those that are kept. ERROR ends it otherwise.
+    """
+
+    id: RequestId
+    names: Annotated[list[Name], Meta(max_length=limits.MAX_EVENT_NAMES)] = []
+    after: Count | None = None
+    epoch: Id128 | None = None
+    follow: bool = True
+    window: Window = 0
+
+
 class Open(Message, frozen=True, tag=17):
     """Open a session of this id, which the client drew; the body is one frame, a map of the caller's own fields.
 
@@ -658,7 +674,7 @@ class Checked(Message, frozen=True, tag=62):
     problem: Text = ""
 
 
-FromClient = Hello | Request | Cancel | Grant | Query | Watch | Operate | Open | Session | Heartbeat | Bye
+FromClient = Hello | Request | Cancel | Grant | Query | Watch | Operate | Open | Session | Listen | Heartbeat | Bye
 ToClient = Welcome | Part | Reply | Error | Stranger | Pressure | SessionEnded | SessionMoved | Heartbeat | Bye
 FromWorker = (
     Register

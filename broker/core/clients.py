@@ -12,6 +12,7 @@ from maitred.broker.core.books import pressure
 from maitred.broker.core.effects import Peer
 from maitred.broker.core.endings import Endings
 from maitred.broker.core.introductions import Introductions
+from maitred.broker.core.listeners import Listeners
 from maitred.broker.core.model import Client, Identity
 from maitred.broker.core.operations import Operations
 from maitred.broker.core.policy import Principal
@@ -27,7 +28,7 @@ from maitred.protocol import messages
 from maitred.protocol.body import encode_body
 from maitred.protocol.errors import Code
 
-_ASKS_THE_BROKER = messages.Query | messages.Open
+_ASKS_THE_BROKER = messages.Query | messages.Open | messages.Listen
 """What costs the broker itself more than a request does, and counts as one by the rate of a key."""
 
 MAX_WATCHES = 64
@@ -47,6 +48,7 @@ class Clients:
         sessions: Sessions,
         workers: Workers,
         operations: Operations,
+        listeners: Listeners,
     ) -> None:
         self._state = state
         self._introductions = introductions
@@ -56,6 +58,7 @@ class Clients:
         self._endings = endings
         self._workers = workers
         self._operations = operations
+        self._listeners = listeners
 
     def hello(self, peer: Peer, message: messages.Hello, now: float, user: str = "") -> None:
         """A connection introduces itself. Saying it twice gives up what the first one waited for."""
@@ -116,11 +119,14 @@ class Clients:
             case messages.Cancel():
                 self._cancel(client, message.id, now)
             case messages.Grant():
-                self._requests.grant(client, message)
+                if not self._listeners.grant(client, message):
+                    self._requests.grant(client, message)
             case messages.Query():
                 self._answer(client, message, now)
             case messages.Watch():
                 self._watch(client, message, now)
+            case messages.Listen():
+                self._listeners.begin(client, message)
             case messages.Open():
                 self._sessions.open(client, message, body, now)
             case messages.Session():
@@ -138,6 +144,8 @@ class Clients:
             self._endings.cancel(request, "cancelled", now)
         elif (pool := client.watches.pop(request_id, None)) is not None:
             del pool.watchers[client.peer, request_id]
+        else:
+            self._listeners.cancel(client, request_id)
 
     def _watch(self, client: Client, message: messages.Watch, now: float) -> None:
         pool = self._state.pools.get(message.pool)
@@ -191,9 +199,8 @@ class Clients:
         for party in list(self._state.parties.values()):
             if isinstance(party, Client):
                 silent = now - party.heard_at
-                if silent > (
-                    it.client_silence_s if party.waiting or party.watches or party.sessions else it.idle_client_s
-                ):
+                awaits = party.waiting or party.watches or party.sessions or party.listens
+                if silent > (it.client_silence_s if awaits else it.idle_client_s):
                     self.lose(party, f"silent for {silent:.0f} s", now)
 
     def forgive(self, now: float) -> None:

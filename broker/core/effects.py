@@ -58,6 +58,22 @@ class Note(Struct, frozen=True):
     fields: dict[str, Any]
 
 
+class Event(NamedTuple):
+    """Something that happened.
+
+    Attributes:
+        number: counts from 1 in this broker's life.
+        at: seconds since 1970, by the broker's clock.
+        name: one of the documented events.
+        fields: what is said of it, by name; to be read only.
+    """
+
+    number: int
+    at: float
+    name: str
+    fields: dict[str, Any]
+
+
 class Traced(Struct, frozen=True):
     """A request that is traced has ended: its spans may be exported. Only where `CoreSettings.tracing` asks for it."""
 

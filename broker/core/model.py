@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from maitred.broker.core.account import Account
 from maitred.broker.core.effects import Peer
 from maitred.broker.core.journey import Journey
+from maitred.broker.core.listener import Listener
 from maitred.broker.core.policy import TRUSTED, Principal
 from maitred.broker.core.prefetch import FIRST_ROUND_TRIP_S, MAX_WAIT_S, UNKNOWN_S
 from maitred.broker.core.rights import Calls
@@ -130,8 +131,8 @@ class Client:
     """One connection of a client process, and what it waits for."""
 
     __slots__ = (
-        "bundles", "calls", "heard_at", "id", "identity", "peer", "principal", "same_clock", "sessions", "software",
-        "user", "waiting", "watches",
+        "bundles", "calls", "heard_at", "id", "identity", "listens", "peer", "principal", "same_clock", "sessions",
+        "software", "user", "waiting", "watches",
     )  # fmt: skip
 
     def __init__(self, peer: Peer, identity: Identity, software: str, now: float) -> None:
@@ -147,6 +148,7 @@ class Client:
         self.heard_at = now
         self.waiting: dict[int, Request] = {}
         self.watches: dict[int, Pool] = {}
+        self.listens: dict[int, Listener] = {}
         self.sessions: dict[bytes, Session] = {}  # whose end it is told of
 
 

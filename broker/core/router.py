@@ -10,7 +10,7 @@ in over the wire ends in effects; an exception that leaves this class is a bug.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from maitred.broker.core.admission import Admission
@@ -21,12 +21,13 @@ from maitred.broker.core.books import judge
 from maitred.broker.core.checks import check
 from maitred.broker.core.clients import Clients
 from maitred.broker.core.dispatch import Dispatcher
-from maitred.broker.core.effects import Drained, Effect, Peer, Reload, Side, Traced
+from maitred.broker.core.effects import Drained, Effect, Event, Peer, Reload, Side, Traced
 from maitred.broker.core.endings import Endings
 from maitred.broker.core.fleet import Fleet
 from maitred.broker.core.health import Health
 from maitred.broker.core.introductions import Introductions
 from maitred.broker.core.journey import conclude
+from maitred.broker.core.listeners import Listeners
 from maitred.broker.core.majordomo import Majordomo
 from maitred.broker.core.majordomo_clients import MajordomoClients
 from maitred.broker.core.majordomo_workers import MajordomoWorkers
@@ -75,6 +76,7 @@ class BrokerCore:
         self._agents = Agents(self.state, introductions, self._workers, self._fleet, self._retiring)
         admission = Admission(self.state, self._dispatcher, self._sessions)
         pools = PoolOperations(self.state, self._dispatcher, self._owners, self._fleet, self._retiring)
+        self._listeners = Listeners(self.state)
         self._operations = operations = Operations(self.state, self._endings, pools)
         self._clients = Clients(
             self.state,
@@ -85,6 +87,7 @@ class BrokerCore:
             self._sessions,
             self._workers,
             operations,
+            self._listeners,
         )
         self._adoption = Adoption(self.state, self._clients, self._workers, self._agents, self._sessions, self._endings)
         self._majordomo = Majordomo(
@@ -131,6 +134,11 @@ class BrokerCore:
                 reason = _at_the_wrong_side(peer.side, message_frames) or error.message
                 self.state.note("protocol.error", side=peer.side.name.lower(), reason=reason)
                 self.state.refuse(peer, -1, Code.PROTOCOL_ERROR, reason[:1024])
+        return self._effects(now)
+
+    def happened(self, events: Iterable[Event], now: float) -> list[Effect]:
+        """Tell those who listen (`CoreSettings.recent` has what was before)."""
+        self._listeners.happened(events)
         return self._effects(now)
 
     def tick(self, now: float) -> list[Effect]:
@@ -440,6 +448,7 @@ class BrokerCore:
             self._retiring.look()
         if state.draining and not state.requests and not self._drained:
             self._drained = True
+            self._listeners.end()
             state.out.append(Drained())
         out, state.out = state.out, []
         return self._reworded(out, now) if state.majordomo and not self._rewording else out

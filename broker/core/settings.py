@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import Struct
 
+from maitred.broker.core.effects import Event
 from maitred.broker.core.policy import Policy
 from maitred.protocol import limits
 from maitred.protocol.messages import STRICT
@@ -108,6 +109,8 @@ class CoreSettings(Struct, frozen=True):
     clock_ahead_s: float = 0.0
     """That clock less the core's."""
     software: str = "maitred"
+    recent: Callable[[int], Sequence[Event]] = lambda _: ()
+    """The events that are kept, above a number."""
     tracing: bool = False
     """Whether spans of traced requests are made here; their traces are passed on in any case."""
 
