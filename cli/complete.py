@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable
 import typer
 
 from maitred.client import Client
+from maitred.protocol.events import EVENTS
 
-__all__ = ["commands", "config_keys", "pools", "requests", "sessions", "targets", "workers"]
+__all__ = ["commands", "config_keys", "event_names", "pools", "requests", "sessions", "targets", "workers"]
 
 PATIENCE_S = 0.3
 """For all of it: longer, and the shell seems to hang."""
@@ -44,6 +45,11 @@ def sessions(context: typer.Context, incomplete: str) -> list[str]:
 def requests(context: typer.Context, incomplete: str) -> list[str]:
     """Ids of requests."""
     return _known(context, incomplete, lambda client: (row["id"] for row in client.requests()))
+
+
+def event_names(incomplete: str) -> list[str]:
+    """Names of events."""
+    return [name for name in EVENTS if name.startswith(incomplete)]
 
 
 def commands(context: typer.Context, incomplete: str) -> list[str]:

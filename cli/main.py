@@ -22,6 +22,7 @@ from maitred.cli import (
     configuration,
     dashboard,
     doctor,
+    events,
     keys,
     look,
     mapping,
@@ -53,6 +54,7 @@ ORDER = (
         "requests",
         "sessions",
         "quarantine",
+        "events",
     ),
     *("scale", "recycle", "drain", "pause", "resume", "reload", "config", "keys", "doctor", "bench"),
 )
@@ -142,6 +144,7 @@ app.add_typer(workers.app, name="workers")
 app.add_typer(requests.app, name="requests")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(sessions.app, name="sessions")
+app.command()(events.events)
 app.command()(operate.scale)
 app.command()(operate.recycle)
 app.command()(operate.drain)

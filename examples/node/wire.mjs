@@ -62,6 +62,7 @@ const SENT = {
   Grant: [13, { id: undefined, parts: undefined }],
   Query: [14, { id: undefined, what: undefined }],
   Watch: [15, { id: undefined, pool: undefined }],
+  Listen: [19, { id: undefined, names: [], after: null, epoch: null, follow: true, window: 0 }],
   Operate: [16, { id: undefined, verb: undefined, target: undefined }],
   Open: [17, { id: undefined, session: undefined, pool: undefined, ttl: null, affinity: null }],
   Session: [18, { id: undefined, session: undefined, verb: undefined }],
