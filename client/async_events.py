@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import anyio
+
 from maitred.client.answers import AsyncStream
 from maitred.client.async_link import AsyncLink
 from maitred.client.dropped import Dropped
@@ -25,7 +27,7 @@ class AsyncEvents(Dropped):
 
         Raises:
             PermissionDenied: whoever asks may not read everything.
-            Unavailable: the broker is gone, and does not come back within the client's `connect_timeout`.
+            Unavailable: the broker is gone, and does not come back in time.
         """
         while True:
             try:
@@ -35,9 +37,14 @@ class AsyncEvents(Dropped):
                     raise
                 self._stream = AsyncStream(self._link, self._origin, self._listening)
                 continue
+            except anyio.get_cancelled_exc_class():  # which has ended the stream: the next one goes on where it was
+                self._stream = AsyncStream(self._link, self._origin, self._listening)
+                raise
             if row is None:
                 raise StopAsyncIteration
-            return self._listening.told(row)
+            event = self._listening.told(row)
+            if event is not None:
+                return event
 
     def close(self) -> None:
         """Listen no more. Repeatable; does not wait."""

@@ -45,7 +45,7 @@ class Listening(Call):
         ValueError: `after` is no number.
     """
 
-    __slots__ = ("_after", "_epoch", "_follow", "_names")
+    __slots__ = ("_after", "_epoch", "_follow", "_heard", "_names")
 
     def __init__(self, names: Iterable[str], after: int | None, *, follow: bool) -> None:
         super().__init__(None, "events", None, DEFAULTS, limits.DEFAULT_WINDOW_PARTS)
@@ -62,18 +62,18 @@ class Listening(Call):
         self._after = after
         self._epoch: bytes | None = None
         self._follow = follow
+        self._heard = False
 
     def message(self, request_id: int, now: float, trace: str = "") -> messages.Listen:
         """Ask for what was not told yet."""
         return messages.Listen(request_id, self._names, self._after, self._epoch, self._follow, self.window)
 
-    def told(self, row: dict[str, Any]) -> Event:
-        """Take one in."""
-        self._after, self._epoch = row["number"], row.pop("epoch", None)
-        return Event(**{field: row[field] for field in Event.__struct_fields__})
+    def told(self, row: dict[str, Any]) -> Event | None:
+        """Take one in; None where it says only from where on this broker tells."""
+        self._after, self._epoch, self._heard = row["number"], row["epoch"], True
+        return Event(**{field: row[field] for field in Event.__struct_fields__}) if row["name"] else None
 
     def goes_on_after(self, error: Unavailable) -> bool:
         """Whether to ask again: the connection was lost, or the broker restarts. What happened meanwhile is told then."""
-        if self._after is None:
-            self._after = 0  # of a broker that is another: all of it is news
-        return self._follow and error.details.get("reason") in ("lost", "draining")
+        heard, self._heard = self._heard, False
+        return heard and self._follow and error.details.get("reason") in ("lost", "draining")

@@ -368,7 +368,7 @@ class Client(Operating):
         Raises:
             PermissionDenied: whoever asks may not read everything.
             InvalidArgument: a name is none, or of no event.
-            Unavailable: the broker is gone, and does not come back within `connect_timeout`.
+            Unavailable: the broker is gone, and does not come back in time.
         """
         return self._events(Listening(names, after, follow=follow))
 
@@ -380,7 +380,8 @@ class Client(Operating):
                 for row in self._stream(listening):
                     if row is None:
                         return
-                    yield listening.told(row)
+                    if (event := listening.told(row)) is not None:
+                        yield event
             except Unavailable as error:
                 if not listening.goes_on_after(error):
                     raise

@@ -28,6 +28,9 @@ MAX_LISTENS = 8
 MAX_WAITING = 1000
 """Events that wait for one reader: as many as are kept. With more, its oldest are left out, and it is told how many."""
 
+BEGINNING = ""
+"""No event: the name of what says where a stream begins, so that a reader who comes back misses nothing."""
+
 OWN = "app."
 """What the names of workers' own events begin with; others are registered."""
 
@@ -56,9 +59,13 @@ class Listeners:
             state.refuse(client.peer, message.id, Code.INVALID_ARGUMENT, text, {"argument": "id"})
             return
         listener = client.listens[message.id] = Listener(message)
-        if message.after is not None:
-            known = message.epoch in (None, state.settings.epoch)  # else it counts another broker's events
-            self._offer(listener, state.settings.recent(message.after if known else 0))
+        kept = state.settings.recent(0)
+        last = kept[-1].number if kept else 0
+        after = last if message.after is None else message.after
+        if message.epoch not in (None, state.settings.epoch):
+            after = 0  # it counts by another broker's events
+        listener.waiting.append(Event(after, 0.0, BEGINNING, {}))  # where it begins is told first
+        self._offer(listener, (event for event in kept if event.number > after))
         self._tell(client, listener)
 
     def grant(self, client: Client, message: messages.Grant) -> bool:
@@ -115,8 +122,7 @@ class Listeners:
             listener.seen = event.number
             if matches(event.name, listener.names):
                 if len(listener.waiting) >= MAX_WAITING:
-                    listener.waiting.popleft()
-                    listener.lost += 1
+                    listener.lost += listener.waiting.popleft().name != BEGINNING
                 listener.waiting.append(event)
 
     def _tell(self, client: Client, listener: Listener) -> None:
