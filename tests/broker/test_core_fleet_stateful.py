@@ -203,6 +203,6 @@ class FleetMachine(RuleBasedStateMachine):
 
 
 FleetMachine.TestCase.settings = hypothesis_settings(
-    max_examples=80, stateful_step_count=40, deadline=None, derandomize=True
+    max_examples=50, stateful_step_count=40, deadline=None, derandomize=True
 )
 TestFleet = FleetMachine.TestCase

@@ -414,6 +414,6 @@ class PrincipalsMachine(RuleBasedStateMachine):
 
 
 PrincipalsMachine.TestCase.settings = hypothesis_settings(
-    max_examples=150, stateful_step_count=50, deadline=None, derandomize=True
+    max_examples=80, stateful_step_count=50, deadline=None, derandomize=True
 )
 TestPrincipals = PrincipalsMachine.TestCase

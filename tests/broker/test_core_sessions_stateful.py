@@ -365,7 +365,7 @@ class SessionMachine(RuleBasedStateMachine):
 
 
 SessionMachine.TestCase.settings = hypothesis_settings(
-    max_examples=200, stateful_step_count=50, deadline=None, derandomize=True
+    max_examples=80, stateful_step_count=50, deadline=None, derandomize=True
 )
 TestSessions = SessionMachine.TestCase
 

@@ -526,7 +526,7 @@ class CoreMachine(RuleBasedStateMachine):
 
 
 CoreMachine.TestCase.settings = hypothesis_settings(
-    max_examples=200, stateful_step_count=60, deadline=None, derandomize=True
+    max_examples=100, stateful_step_count=60, deadline=None, derandomize=True
 )
 TestCore = CoreMachine.TestCase
 

@@ -34,6 +34,8 @@ COMMANDS = [
     ["status"],
     ["top"],
     ["top", "--once"],
+    ["events"],
+    ["events", "--follow", "worker.*"],
     ["dashboard"],
     ["call", "general", "echo"],
     ["call", "general", "echo", "--stream"],
