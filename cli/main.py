@@ -34,6 +34,7 @@ from maitred.cli import (
     top,
     workers,
 )
+from maitred.cli.first_process import serve_in_a_child
 from maitred.cli.options import Key, Options, duration
 
 __all__ = ["app", "broker_main", "main"]
@@ -167,9 +168,11 @@ broker_app.command(help="Start the broker alone, as `maitred broker` does; worke
 
 def main() -> None:
     """Entry point of the console script."""
+    serve_in_a_child()
     app()
 
 
 def broker_main() -> None:
     """Entry point of the console script `maitred-broker`."""
+    serve_in_a_child()
     broker_app()
