@@ -1,11 +1,11 @@
-# make demo | test | check | docs | soak | fuzz | bench | peers | node | browser: nothing but python3 (3.11 or later, with venv) and make is assumed.
+# make demo | test | check | docs | binary | soak | fuzz | bench | peers | node | browser: nothing but python3 (3.11 or later, with venv) and make is assumed.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test check docs soak fuzz bench peers node browser format clean
+.PHONY: demo test check docs binary soak fuzz bench peers node browser format clean
 
 $(VENV)/.installed: pyproject.toml
 	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' || { \
@@ -32,6 +32,11 @@ check: $(VENV)/.installed
 # The documentation as a site, to be read without a network.
 docs: $(VENV)/.installed
 	$(BIN)/python scripts/site.py build/docs
+
+# The broker alone as one file, dist/maitred-broker, that needs no Python. About a minute.
+binary: $(VENV)/.installed
+	$(PIP) install --quiet --editable '.[binary]'
+	$(BIN)/python scripts/binary.py dist
 
 soak: $(VENV)/.installed
 	$(BIN)/python -m pytest -m soak --timeout 1200 $(PYTEST_ARGS)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from maitred.broker.core.settings import ClientSettings, PoolSettings
 from maitred.broker.settings import BrokerSettings
 from maitred.config import Config, import_path
 from maitred.protocol.messages import AFFINITIES
-from maitred.worker.agent_settings import AgentSettings
+
+if TYPE_CHECKING:
+    from maitred.worker.agent_settings import AgentSettings
 
 __all__ = ["of_agent", "of_broker"]
 
@@ -86,6 +90,8 @@ def of_agent(
     key_file: str | None = None,
 ) -> AgentSettings:
     """What one pool's agent is told. The pool has an adapter. `reload`: a change of its files replaces all workers."""
+    from maitred.worker.agent_settings import AgentSettings  # here: a broker alone does without anything of workers
+
     pool = config.pools[name]
     assert pool.adapter is not None
     return AgentSettings(

@@ -1,7 +1,7 @@
 """Who may ask: tokens, and what a browser must not be talked into by other people's pages.
 
-    nobody's token      what a probe asks; the page's files, which say nothing of this broker; on loopback, without
-                        `http_token`, all that is shown but what workers wrote
+    nobody's token      whether it lives and can serve, and no word more: what a probe asks; the page's files, which say
+                        nothing of this broker; on loopback, without `http_token`, all that is shown but what workers wrote
     http_token          everything that is shown
     the operator's      that, and whatever changes something
 
@@ -25,6 +25,10 @@ __all__ = ["Guard", "Right", "Tokens"]
 
 OPEN = ("/", "/healthz", "/page/")
 """Paths that say nothing of this broker: the first two as they are, the third with what is below it."""
+
+PROBES = ("/readyz", "/readyz/")
+"""Whether it can serve is answered to everybody, by every name, but without a reason (`scope["right"]` is None): a kubelet
+shows no token, and calls a pod by its address. The first as it is, the second with what is below it."""
 
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
@@ -115,13 +119,17 @@ class Guard:
         scope["right"] = right = self._tokens.right_of(headers)
         if path in OPEN or path.startswith(OPEN[-1]):
             return None
+        local = _name(headers.get("host", "")) in LOCAL_NAMES
+        if "authorization" not in headers and (path == PROBES[0] or path.startswith(PROBES[1])):
+            scope["right"] = right if local else None
+            return None
         if right is None:
             text = "a token is needed: Authorization: Bearer TOKEN"
             problem = Problem(401, "unauthenticated", text)
             answer = refusal(problem)
             answer.headers["WWW-Authenticate"] = "Bearer"
             return answer
-        if right is Right.LOOK and _name(headers.get("host", "")) not in LOCAL_NAMES:
+        if right is Right.LOOK and not local:
             text = f"without a token only {', '.join(sorted(LOCAL_NAMES))} are answered, not this Host"
             return refusal(Problem(403, "permission_denied", text))
         return None

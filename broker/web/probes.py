@@ -5,6 +5,8 @@
     GET /readyz/POOL     200: this one can; 503 with the reason; 404: there is no such pool
     GET /metrics         for Prometheus (see `metrics`)
 
+Who may not look (`guard`) is told the same, without a reason and without the names of pools.
+
 A single pool that is ill must not take the others from whoever goes by `/readyz`; who depends on one asks for that one.
 """
 
@@ -35,15 +37,16 @@ def routes(
     async def healthz(_: Request) -> Response:
         return PlainTextResponse("ok\n")
 
-    async def readyz(_: Request) -> Response:
-        found = readiness()
-        return JsonResponse(found, 200 if found["ready"] else 503)
+    async def readyz(request: Request) -> Response:
+        return _answer(request, readiness())
 
     async def readyz_of(request: Request) -> Response:
         name, pools = request.path_params["pool"], readiness()["pools"]
         if name not in pools:
+            if request.scope["right"] is None:
+                return _answer(request, {"ready": False})
             return JsonResponse({"ready": False, "reason": f"no pool {name!r}", "pools": sorted(pools)}, 404)
-        return JsonResponse(pools[name], 200 if pools[name]["ready"] else 503)
+        return _answer(request, pools[name])
 
     async def metrics_page(request: Request) -> Response:
         assert metrics is not None
@@ -52,3 +55,8 @@ def routes(
 
     found = [Route("/healthz", healthz), Route("/readyz", readyz), Route("/readyz/{pool}", readyz_of)]
     return [*found, Route("/metrics", metrics_page)] if metrics is not None else found
+
+
+def _answer(request: Request, found: dict[str, Any]) -> Response:
+    ready = found["ready"]
+    return JsonResponse(found if request.scope["right"] is not None else {"ready": ready}, 200 if ready else 503)

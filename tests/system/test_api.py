@@ -151,6 +151,22 @@ def wait_for(condition: Any, within_s: float = 15.0) -> None:
         time.sleep(0.02)
 
 
+def test_a_probe_is_answered_by_every_name_and_told_nothing_else(api: Caller) -> None:
+    for path in ("/readyz", "/readyz/general"):
+        assert api.ask(path, Host="10.1.2.3:5752") == (200, {"ready": True})
+    assert api.ask("/readyz/nobody", Host="10.1.2.3:5752") == (503, {"ready": False})
+    assert api.ask("/readyz", Host="10.1.2.3:5752", Authorization="Bearer wrong")[0] == 401
+    assert set(api.ask("/readyz")[1]["pools"]) == {"general", "spare"}
+    status, found = api.ask("/readyz/nobody")
+    assert (status, found["pools"]) == (404, ["general", "spare"])
+    api.as_operator("/api/v1/pools/spare/pause", "POST")
+    try:
+        assert api.ask("/readyz/spare", Host="10.1.2.3:5752") == (503, {"ready": False})
+        assert api.ask("/readyz/spare") == (503, {"ready": False, "reason": "paused"})
+    finally:
+        api.as_operator("/api/v1/pools/spare/resume", "POST")
+
+
 def test_without_a_token_only_this_host_is_answered_and_nobody_sees_what_others_wrote(
     api: Caller, house: House
 ) -> None:

@@ -364,8 +364,10 @@ def test_http_asks_for_its_token(broker: BrokerAlone, tmp_path: Path) -> None:
     address = broker.start(http="0.0.0.0:0", http_token_file=str(path)).http.replace("0.0.0.0", "127.0.0.1")
     assert get(address, "/healthz") == (200, "")
     for tokens in ((), ("Bearer wrong",), (token,), (f"Basic {token}",), ("Bearer ",), (f"Bearer {token}",) * 2):
-        for path_asked in ("/readyz", "/readyz/x", "/nothing", "/healthz/", "//healthz"):
+        for path_asked in ("/metrics", "/api/v1/pools", "/nothing", "/healthz/", "//healthz", "/readyzz"):
             assert get(address, path_asked, *tokens) == (401, "Bearer")
+        for path_asked in ("/readyz", "/readyz/x"):  # a probe shows none; a wrong one is refused here, too
+            assert get(address, path_asked, *tokens) == ((401, "Bearer") if tokens else (503, ""))
     assert get(address, "/readyz", f"Bearer {token}")[0] == 503
     assert get(address, "/readyz/x", f"bearer {token}")[0] == 404
     broker.stop()

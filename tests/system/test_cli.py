@@ -140,7 +140,7 @@ def test_each_console_script_is_there() -> None:
 
 
 def test_maitred_broker_is_the_broker_alone(shell: Shell) -> None:
-    command = [sys.executable, "-c", "from maitred.cli.main import broker_main; broker_main()"]
+    command = [sys.executable, "-c", "from maitred.cli.broker_main import main; main()"]
     broker = subprocess.Popen(
         [*command, *ANY_PORT], env=shell.environment, cwd=shell.directory, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         text=True,
