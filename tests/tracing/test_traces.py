@@ -212,9 +212,7 @@ def test_what_is_no_text_is_refused(untraced: House) -> None:
 
 
 def test_it_says_what_to_install() -> None:
-    hidden = (
-        "import sys; sys.modules['opentelemetry.sdk'] = None; from maitred.cli.main import broker_main; broker_main()"
-    )
+    hidden = "import sys; sys.modules['opentelemetry.sdk'] = None; from maitred.cli.broker_main import main; main()"
     environment = os.environ | {"MAITRED_TRACING": "on", "MAITRED_RUN_DIR": "/nonexistent"}
     command = [sys.executable, "-c", hidden]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=30, env=environment, check=False)
