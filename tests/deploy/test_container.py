@@ -77,7 +77,7 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
 def test_it_has_instructions_that_there_are_in_an_order_that_counts() -> None:
     assert {name for name, _ in instructions()} <= KNOWN
     build, final = stages()
-    assert build[0] == ("FROM", "docker.io/library/python:${PYTHON}-slim AS build")
+    assert build[0] == ("FROM", "python:${PYTHON}-slim AS build")
     assert ("COPY", "--from=build /opt/maitred /opt/maitred") in final
     assert not [value for name, value in final if name == "COPY" and not value.startswith("--from=build ")]
     names = [name for name, _ in final]
