@@ -11,8 +11,10 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from page_blocks import ROOT, blocks
 from user_shell import Shell, ended, ready, wait_for
 
 from maitred.client import Client
@@ -31,8 +33,26 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
     shell.end()
 
 
+PAGE_LOOP = next(block.text for block in blocks(ROOT / "docs" / "deployment.md") if "def call" in block.text)
+
+
+class Watched:
+    """A client that keeps what it was refused with."""
+
+    def __init__(self, client: Client, again: list[Unavailable]) -> None:
+        self._client = client
+        self._again = again
+
+    def execute(self, *arguments: Any, **options: Any) -> Any:
+        try:
+            return self._client.execute(*arguments, **options)
+        except Unavailable as error:
+            self._again.append(error)
+            raise
+
+
 class Load:
-    """Callers, one call after another each, which is sent again until it is served."""
+    """Callers, one call after another each, by the page's loop."""
 
     def __init__(self, endpoint: str, file: Path) -> None:
         self.served: list[int] = []
@@ -47,20 +67,14 @@ class Load:
 
     def _call(self, endpoint: str) -> None:
         with Client(endpoint) as client:
+            names: dict[str, Any] = {"client": Watched(client, self.again), "Unavailable": Unavailable, "time": time}
+            exec(PAGE_LOOP, names)
             while not self._over.is_set():
                 try:
-                    self.served.append(self._until_served(client, next(self._numbers)))
+                    arguments = {"number": next(self._numbers), "seconds": 0.05, "file": str(self._file)}
+                    self.served.append(names["call"]("mark", arguments))
                 except MaitredError as error:
                     self.failed.append(error)
-
-    def _until_served(self, client: Client, number: int) -> int:
-        while True:
-            try:
-                arguments = {"number": number, "seconds": 0.05, "file": str(self._file)}
-                return client.execute("app", "mark", arguments, timeout=30)
-            except Unavailable as error:
-                self.again.append(error)
-                time.sleep(0.05)
 
     def ran(self) -> list[int]:
         return sorted(int(line) for line in self._file.read_text().split())
@@ -86,12 +100,12 @@ def start_broker(shell: Shell, clients: str, workers: str) -> tuple[subprocess.P
 
 
 def test_who_sends_again_is_served_and_nothing_runs_twice(shell: Shell) -> None:
-    (shell.directory / "maitred.toml").write_text(f'[pools.app]\nadapter = "{APP}"\nsize = 2\n')
+    (shell.directory / "maitred.toml").write_text(f'[pools.general]\nadapter = "{APP}"\nsize = 2\n')
     broker, clients, workers = start_broker(shell, "tcp://127.0.0.1:0", "tcp://127.0.0.1:0")
-    shell.start("pool", "app", "--connect", workers, "--clients", clients)
+    shell.start("pool", "general", "--connect", workers, "--clients", clients)
     with Client(clients) as client:
         wait_for(lambda: client.pools()[0]["available"] == 2)
-        with client.session("app") as session:
+        with client.session("general") as session:
             worker = session.execute("pid")
             load = Load(clients, shell.directory / "ran")
             try:
