@@ -25,7 +25,7 @@ from maitred.cli.processes import ChildProcess, StartError, launch_broker, liste
 from maitred.cli.readiness import described, wait_ready
 from maitred.cli.supervision import Kept, say
 from maitred.config import Config
-from maitred.transport.systemd import notify
+from maitred.transport.systemd import SHARE, notify, watchdog_s
 from maitred.transport.terminal import Terminal
 from maitred.worker.agent_settings import AgentSettings
 
@@ -63,6 +63,7 @@ class House:
         """Run until a signal, or end at once where the broker does not start; returns the exit code."""
         async with trio.open_nursery() as nursery:
             await nursery.start(self._obey_signals)
+            nursery.start_soon(self._feed_watchdog)
             async with trio.open_nursery() as watching:
                 watching.start_soon(self._start_and_watch)
                 await self._stopping.wait()
@@ -88,6 +89,15 @@ class House:
             for each in (self._broker, *self._agents):
                 nursery.start_soon(each.keep)
             await self._announce(began)
+
+    async def _feed_watchdog(self) -> None:
+        """In the broker's place, while there is none: it comes back, or has ended and the agents finish."""
+        granted_s = watchdog_s()
+        while granted_s is not None:
+            broker = self._broker.process
+            if broker is None or broker.exit_code is not None or broker.pid != self._bound.pid:
+                notify(WATCHDOG="1")
+            await trio.sleep(granted_s * SHARE)
 
     def _launch_broker(self) -> ChildProcess:
         told = settings.of_broker(self._config, *self._log, parent=os.getpid())
@@ -162,7 +172,7 @@ def run_house(config: Config, log_level: str, log_format: str, *, reload: bool =
 
 def run_agent(told: AgentSettings) -> int:
     """Run one agent until a signal; returns the exit code."""
-    process = start_agent(told)
+    process = start_agent(told, speaks=True)
     stopping = False
 
     def end(_number: int, _frame: FrameType | None) -> None:

@@ -19,6 +19,7 @@ import trio
 
 from maitred.broker.process import Bound
 from maitred.broker.settings import BrokerSettings
+from maitred.transport.systemd import VARIABLES
 from maitred.worker.agent_settings import AgentSettings
 
 __all__ = ["ChildProcess", "StartError", "launch_broker", "listening", "start_agent", "start_broker"]
@@ -41,9 +42,12 @@ class ChildProcess:
         module: whose `function` is called in it.
         settings: its first line of input.
         reports: whether it says something on standard output.
+        speaks: whether it speaks to the service manager, if there is one.
     """
 
-    def __init__(self, module: str, function: str, settings: msgspec.Struct, *, reports: bool = False) -> None:
+    def __init__(
+        self, module: str, function: str, settings: msgspec.Struct, *, reports: bool = False, speaks: bool = True
+    ) -> None:
         # Not `-m`: multiprocessing would import a main module that has a name again in each worker.
         command = [sys.executable, "-c", f"from {module} import {function}; {function}()"]
         self._popen: subprocess.Popen[bytes] = subprocess.Popen(
@@ -51,6 +55,7 @@ class ChildProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE if reports else sys.stderr.fileno(),
             start_new_session=True,
+            env={name: value for name, value in os.environ.items() if speaks or name not in VARIABLES},
         )
         assert self._popen.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it died: whoever waits for it is told
@@ -167,6 +172,6 @@ def _bound(process: ChildProcess, timeout_s: float) -> Bound:
     return msgspec.json.decode(line, type=Bound)
 
 
-def start_agent(settings: AgentSettings) -> ChildProcess:
-    """Start the agent of one pool. It connects, and starts its workers, by itself."""
-    return ChildProcess("maitred.worker.agent", "main", settings)
+def start_agent(settings: AgentSettings, *, speaks: bool = False) -> ChildProcess:
+    """Start the agent of one pool. It connects, and starts its workers, by itself. `speaks`: it is all of a unit."""
+    return ChildProcess("maitred.worker.agent", "main", settings, speaks=speaks)

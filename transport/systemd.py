@@ -9,18 +9,34 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+from collections.abc import Mapping
 
 import trio
 
-__all__ = ["feed_watchdog", "notify", "watchdog_s"]
+__all__ = ["SHARE", "VARIABLES", "feed_watchdog", "keep_to_oneself", "notify", "watchdog_s"]
+
+VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
+"""Of the environment: who asked to be told, and to be told how often."""
 
 SHARE = 0.5
 """Of the time that the watchdog grants, after which it is fed again: what sd_watchdog_enabled(3) recommends."""
 
 
+_asked: Mapping[str, str] = os.environ
+
+
+def keep_to_oneself() -> None:
+    """Take the variables from the environment, and go by them all the same.
+
+    A library in a process that is started from here on does not speak for the whole unit.
+    """
+    global _asked
+    _asked = {name: os.environ.pop(name) for name in VARIABLES if name in os.environ}
+
+
 def notify(**told: str) -> bool:
     """Tell it, as `notify(READY="1", STATUS="3 pools")`; returns whether somebody was told."""
-    address = os.environ.get("NOTIFY_SOCKET", "")
+    address = _asked.get("NOTIFY_SOCKET", "")
     if address[:1] not in ("/", "@"):
         return False
     if address.startswith("@"):  # a name in the kernel's abstract namespace
@@ -38,7 +54,7 @@ def watchdog_s() -> float | None:
 
     $WATCHDOG_PID is not looked at: a broker feeds for the `maitred up` that started it, whose unit says NotifyAccess=all.
     """
-    text = os.environ.get("WATCHDOG_USEC", "")
+    text = _asked.get("WATCHDOG_USEC", "")
     return int(text) / 1e6 if text.isascii() and text.isdecimal() and int(text) > 0 else None
 
 

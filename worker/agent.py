@@ -38,6 +38,7 @@ from maitred.transport.lifeline import Lifeline, die_with_parent
 from maitred.transport.pump import Pump
 from maitred.transport.refusals import HandshakeRefusals
 from maitred.transport.sockets import dealer
+from maitred.transport.systemd import feed_watchdog, keep_to_oneself, notify
 from maitred.transport.undumpable import forbid_core_dumps
 from maitred.worker.agent_settings import AgentSettings
 from maitred.worker.fork_server import ForkServer
@@ -54,9 +55,6 @@ RETRY_S = 0.02
 
 PATIENCE_S = 5.0
 """At the start, after so long without a broker it is said that none answers: its address may be wrong."""
-
-MANAGERS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
-"""Variables by which a library of a worker would speak to the service manager for the whole unit."""
 
 THREAD_CAPS = (
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
@@ -124,6 +122,8 @@ class Agent:
                 nursery.start_soon(self._talk)
                 nursery.start_soon(self._watch_refusals)
                 nursery.start_soon(self._say_where_nobody_answers)
+                nursery.start_soon(feed_watchdog)
+                notify(READY="1", STATUS=f"keeps the workers of pool {self._settings.pool}")
                 await self._keeping.run()
                 self._connection.bye()
                 self._flush()
@@ -206,6 +206,7 @@ class Agent:
             async for _ in signals:
                 asked += 1
                 if asked == 1:
+                    notify(STOPPING="1", STATUS="finishing what runs")
                     self._keeping.drain()
                 else:
                     self._keeping.kill_all()
@@ -228,8 +229,7 @@ def main() -> None:
     if settings.threads_per_worker:
         for name in THREAD_CAPS:
             os.environ.setdefault(name, str(settings.threads_per_worker))
-    for name in MANAGERS:
-        os.environ.pop(name, None)
+    keep_to_oneself()
     own = mark(settings.pool, settings.endpoint)
     left = sweep(own)
     if left:

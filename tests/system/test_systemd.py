@@ -13,8 +13,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
-from user_shell import ANY_PORT, Shell, ended, ready
+from user_shell import ANY_PORT, Shell, ended, ready, wait_for
 
 from maitred.transport.systemd import notify, watchdog_s
 
@@ -103,6 +104,46 @@ def test_a_loop_that_stands_still_is_not_fed(shell: Shell, manager: Manager) -> 
     manager.wait("WATCHDOG=1")
 
 
+def test_an_agent_alone_speaks_for_its_unit(shell: Shell, manager: Manager) -> None:
+    (shell.directory / "maitred.toml").write_text(f'[pools.app]\nadapter = "{APP}"\nsize = 1\n')
+    broker = shell.start(*ANY_PORT, "broker")
+    ready(broker)
+    manager.wait("READY=1")
+    broker.send_signal(signal.SIGSTOP)  # it is silent: what is said from here on, the agent says
+    try:
+        pool = shell.start("pool", "app")
+        manager.wait("READY=1")
+        assert manager.told(3 * WATCHDOG_S).count("WATCHDOG=1") >= 4
+        (agent,) = psutil.Process(pool.pid).children()
+        agent.suspend()
+        manager.told()
+        assert manager.told(3 * WATCHDOG_S) == []
+        agent.resume()
+        manager.wait("WATCHDOG=1")
+    finally:
+        broker.send_signal(signal.SIGCONT)
+    wait_for(lambda: shell.json("workers", "--json"))
+    assert shell.maitred("call", "app", "environment", '{"name": "NOTIFY_SOCKET"}').stdout == "null\n"
+    pool.send_signal(signal.SIGTERM)
+    manager.wait("STOPPING=1")
+    assert ended(pool)[0] == 0
+
+
+def test_it_is_fed_while_there_is_no_broker(shell: Shell, manager: Manager) -> None:
+    (shell.directory / "maitred.toml").write_text(f'[pools.app]\nadapter = "{APP}"\nsize = 1\ndrain_timeout = "5s"\n')
+    house = shell.start(*ANY_PORT, "up")
+    manager.wait("READY=1")
+    (worker,) = [row["pid"] for row in shell.json("workers", "--json")]
+    broker = next(one for one in psutil.Process(house.pid).children() if "broker.process" in " ".join(one.cmdline()))
+    os.kill(worker, signal.SIGSTOP)  # its agent waits for it, when the broker has ended
+    house.send_signal(signal.SIGTERM)
+    wait_for(lambda: not broker.is_running() or broker.status() == psutil.STATUS_ZOMBIE)
+    manager.told()
+    assert manager.told(3 * WATCHDOG_S).count("WATCHDOG=1") >= 4
+    assert house.poll() is None
+    ended(house)
+
+
 def test_who_asked_for_nothing_is_told_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for wrong in ("", "relative", str(tmp_path / "nobody")):
         monkeypatch.setenv("NOTIFY_SOCKET", wrong)
@@ -138,8 +179,9 @@ def test_a_unit_starts_a_command_that_there_is_and_grants_it_time(unit: Path, tm
     )
     assert done.returncode == 0, done.stderr
     assert service["KillMode"] == "mixed"  # SIGTERM to the main process alone: it ends the others in order
-    if service["Type"] == "notify":
-        assert "WatchdogSec" in service
+    assert service["Type"] == "notify"
+    assert service["NotifyAccess"] == "all"  # a child speaks
+    assert "WatchdogSec" in service
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
@@ -152,3 +194,18 @@ def test_systemd_finds_nothing_wrong_with_a_unit(unit: Path, tmp_path: Path) -> 
     done = subprocess.run(["systemd-analyze", "verify", str(copy)], capture_output=True, text=True, timeout=30)
     found = [line for line in done.stderr.splitlines() if unit.name in line]
     assert not found
+
+
+EXPOSURE = {"maitred-broker.service": 25, "maitred.service": 55, "maitred-pool@.service": 55}
+"""Tenths of what `systemd-analyze security` gives at most, of 10: an adapter needs more of its host than a broker."""
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_a_unit_has_little_of_its_host(unit: Path) -> None:
+    limit = f"--threshold={EXPOSURE[unit.name]}"
+    command = ["systemd-analyze", "security", "--offline=true", limit, str(unit)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    if "unrecognized option" in done.stderr:
+        pytest.skip("this systemd cannot look at a file (since 250)")
+    assert done.returncode == 0, done.stdout[-300:]
