@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -11,6 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 from user_shell import ANY_PORT, Shell, wait_for
+
+from maitred.client import Client
+from maitred.config.rundir import read_connection
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -48,14 +52,21 @@ class Container:
     def others(self) -> list[psutil.Process]:
         return self.first.children(recursive=True)
 
+    def running(self, what: str) -> list[psutil.Process]:
+        """Those in whose command line it stands; who ends meanwhile is none."""
+        found: list[psutil.Process] = []
+        for process in self.others():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if what in " ".join(process.cmdline()):
+                    found.append(process)
+        return found
+
     def zombies(self) -> list[psutil.Process]:
         found: list[psutil.Process] = []
         for process in self.others():
-            try:
+            with contextlib.suppress(psutil.NoSuchProcess):
                 if process.status() == psutil.STATUS_ZOMBIE:
                     found.append(process)
-            except psutil.NoSuchProcess:
-                continue
         return found
 
     def run(self, line: str) -> None:
@@ -81,7 +92,10 @@ def test_it_drains_at_sigterm_and_nobody_stays_behind(shell: Shell) -> None:
         env=shell.environment, cwd=shell.directory, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     shell.started.append(call)
-    wait_for(lambda: any(row["busy"] for row in shell.json("pools", "--json")))
+    found = read_connection(shell.directory / "run")
+    assert found is not None
+    with Client(found.clients[0]) as client:  # quicker than a command, which may take as long as the call
+        wait_for(lambda: any(row["busy"] for row in client.pools()))
     container.first.send_signal(signal.SIGTERM)
     _, errors = container.outer.communicate(timeout=40)
     assert container.outer.returncode == 0, errors
@@ -94,8 +108,8 @@ def test_orphans_are_asked_for_their_exit_code(shell: Shell) -> None:
     container = Container(shell, *ANY_PORT, "up")
     container.ready()
     container.run("sleep 0.2 & sleep 0.3 &")
-    wait_for(lambda: not [one for one in container.others() if one.name() == "sleep"])
-    agent = next(one for one in container.others() if "maitred.worker.agent" in " ".join(one.cmdline()))
+    wait_for(lambda: not container.running("sleep"))
+    agent = container.running("maitred.worker.agent")[0]
     agent.kill()  # its fork server and its worker end with it, and have no parent then
     wait_for(lambda: not agent.is_running() or agent.status() == psutil.STATUS_ZOMBIE)
     wait_for(lambda: not container.zombies())
