@@ -72,6 +72,7 @@ def _checks(config: Config | None, options: Options) -> Iterator[Check]:
     yield lambda: host_checks.limits(config)
     yield lambda: host_checks.processes(config)
     yield host_checks.clock_check
+    yield host_checks.tracing
     yield lambda: broker_checks.directory(config)
     if config is not None:
         it = config

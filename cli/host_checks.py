@@ -19,9 +19,21 @@ import zmq
 
 from maitred.cli.findings import BROKEN, FINE, NOTE, Finding
 from maitred.config import Config, cpus, gpus
+from maitred.tracing import exporting
 from maitred.transport import clock
 
-__all__ = ["clock_check", "curve", "descriptors", "gpu", "interpreter", "libraries", "limits", "memory", "processes"]
+__all__ = [
+    "clock_check",
+    "curve",
+    "descriptors",
+    "gpu",
+    "interpreter",
+    "libraries",
+    "limits",
+    "memory",
+    "processes",
+    "tracing",
+]
 
 OLDEST_PYTHON = (3, 11)
 OLDEST_LIBZMQ = (4, 3, 2)
@@ -164,6 +176,21 @@ def processes(config: Config | None) -> Finding:
             "processes", NOTE, f"{found}; no pidfd here", "deaths are found by polling: Linux 5.3 tells of them"
         )
     return Finding("processes", FINE, found)
+
+
+def tracing() -> list[Finding]:
+    """Whether spans can leave, where brokers and workers are to export them; nothing where they are not."""
+    if not exporting.is_wanted():
+        return []
+    try:
+        exporting.make_processor().shutdown()
+    except exporting.NotInstalled as error:
+        return [Finding("tracing", BROKEN, str(error), "install it, or unset MAITRED_TRACING: else nothing starts")]
+    where = (
+        os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
+        or "http://localhost:4318, as OTEL_EXPORTER_OTLP_ENDPOINT is not set"
+    )
+    return [Finding("tracing", FINE, f"spans go to {where}")]
 
 
 def clock_check() -> Finding:

@@ -64,6 +64,16 @@ def test_where_all_is_well_each_check_has_a_line(shell: Shell) -> None:
     assert "✗" not in done.stdout
 
 
+def test_where_spans_go_if_they_are_to_go_anywhere(shell: Shell) -> None:
+    shell.environment |= {"MAITRED_TRACING": "on", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
+    code, found = doctor(shell, *ANY_PORT)
+    assert (code, found["tracing"][0]["found"]) == (0, "spans go to http://127.0.0.1:1")
+    shell.environment["OTEL_TRACES_EXPORTER"] = "zipkin"
+    code, found = doctor(shell, *ANY_PORT)
+    assert code == 1
+    assert 'accepted: "otlp" or "console"' in found["tracing"][0]["found"]
+
+
 def test_without_a_driver_it_says_what_was_looked_for(shell: Shell) -> None:
     _, found = doctor(shell, *ANY_PORT)
     if any("none" in each["found"] for each in found["gpu"]):
