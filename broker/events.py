@@ -14,11 +14,20 @@ import structlog
 
 from maitred.broker.core.effects import Note
 from maitred.protocol.events import FLOODS, WARNINGS
+from maitred.protocol.own_events import COUNTED_AS, OWN
 
 __all__ = ["EventLog", "make_logger"]
 
 FLOOD_INTERVAL_S = 1.0
 """Of an event whose number a peer decides (FLOODS) one line is written per interval; it says how many were left out."""
+
+MAX_NAMES = 1024
+"""Of events whose last line is remembered: applications make up their own. With more, it is begun anew."""
+
+LOGS_OWN = frozenset(
+    {"event", "level", "timestamp", "exception", "exc_info", "stack_info", "stack", "self", "left_out"}
+)
+"""What a line says of itself, and structlog's parameters: a field of an application that is called so gets a `_` behind."""
 
 Logger = Any
 
@@ -86,16 +95,19 @@ class EventLog:
 
     def __call__(self, note: Note) -> None:
         """Count an event and perhaps write it."""
-        self.counts[note.event] += 1
+        own = note.event.startswith(OWN)
+        self.counts[COUNTED_AS if own else note.event] += 1
         self._feed(note)
-        if note.event in FLOODS and not self._may_write(note.event):
+        if (own or note.event in FLOODS) and not self._may_write(note.event):
             self._left_out[note.event] += 1
             return
         fields = dict(note.fields)
+        if own:
+            fields = {f"{name}_" if name in LOGS_OWN else name: value for name, value in fields.items()}
+        elif "level" in fields:  # the log's own word for how bad a line is
+            fields["pressure"] = fields.pop("level")
         if left_out := self._left_out.pop(note.event, 0):
             fields["left_out"] = left_out
-        if "level" in fields:  # the log's own word for how bad a line is
-            fields["pressure"] = fields.pop("level")
         if note.event in WARNINGS:
             self._logger.warning(note.event, **fields)
         else:
@@ -105,5 +117,8 @@ class EventLog:
         now = self._clock()
         if now - self._written_at.get(event, -FLOOD_INTERVAL_S) < FLOOD_INTERVAL_S:
             return False
+        if len(self._written_at) >= MAX_NAMES:
+            self._written_at.clear()
+            self._left_out.clear()
         self._written_at[event] = now
         return True

@@ -33,6 +33,15 @@ MAX_SECRET_CHARS: Final = 128
 MAX_COMMANDS: Final = 512
 """Commands that one worker may announce."""
 
+MAX_EVENT_CHARS: Final = 64
+"""Names of an application's own events, and of their fields."""
+
+MAX_EVENT_FIELDS: Final = 16
+"""Of one such event."""
+
+MAX_EVENT_TEXT_CHARS: Final = 256
+"""A field of it that is a text: the broker keeps a thousand events, with 16 of these at most 4 MB of plain letters."""
+
 MAX_SLOTS: Final = 1024
 """Requests that one worker may hold at a time."""
 

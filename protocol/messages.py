@@ -52,6 +52,15 @@ Level = Annotated[int, Meta(ge=LEVEL_OK, le=LEVEL_FULL)]
 LEVELS = ("ok", "high", "full")
 
 
+EVENT_NAME = r"^[a-z][a-z0-9_]*(\.[a-z0-9_]+)*\Z"
+EventValue = None | bool | int | float | Annotated[str, Meta(max_length=limits.MAX_EVENT_TEXT_CHARS)]
+EventFields = Annotated[
+    dict[Annotated[str, Meta(min_length=1, max_length=limits.MAX_EVENT_CHARS)], EventValue],
+    Meta(max_length=limits.MAX_EVENT_FIELDS),
+]
+"""What an application says of an event of its own."""
+
+
 class Message(Struct, frozen=True, array_like=True):
     """Base of all messages: a msgpack array whose first element is the type's number."""
 
@@ -218,7 +227,7 @@ class Welcome(Message, frozen=True, tag=20):
 
     `epoch` is random for each life of a broker: another epoch means that what was outstanding is gone. `interval` is the
     agreed time between heartbeats in seconds, `liveness` how many may be missed; `max_message` is in bytes. `bundles`: the
-    broker may be sent some.
+    broker may be sent some. `events`: a worker may send it WORKER_EVENT.
     """
 
     epoch: Id128
@@ -227,6 +236,7 @@ class Welcome(Message, frozen=True, tag=20):
     max_message: Count
     software: Text = ""
     bundles: bool = False
+    events: bool = False
 
 
 class Part(Message, frozen=True, tag=21):
@@ -441,6 +451,19 @@ class SessionFailed(Message, frozen=True, tag=46):
     session: Id128
     epoch: Count
     message: Text
+
+
+class WorkerEvent(Message, frozen=True, tag=47):
+    """The application tells of something: the event `app.` and this name. Only where WELCOME says `events`.
+
+    `command` and `request` as in its context, "" where it serves none. `lost` were left out before it: there were too many.
+    """
+
+    name: Annotated[str, Meta(pattern=EVENT_NAME, max_length=limits.MAX_EVENT_CHARS)]
+    fields: EventFields = {}
+    command: Annotated[str, Meta(max_length=limits.MAX_NAME_CHARS)] = ""
+    request: Annotated[str, Meta(max_length=limits.MAX_NAME_CHARS)] = ""
+    lost: Count = 0
 
 
 # --- broker to worker --------------------------------------------------------------------------------------------
@@ -688,6 +711,7 @@ FromWorker = (
     | Snapshot
     | SessionHeld
     | SessionFailed
+    | WorkerEvent
     | Agent
     | Spawned
     | Vouch

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from maitred.tracing.spans import is_recording
+from maitred.worker.own_events import check_event
 from maitred.worker.session import Session
 
 __all__ = ["Caller", "Cancelled", "Context", "NotBegun"]
@@ -20,7 +21,15 @@ __all__ = ["Caller", "Cancelled", "Context", "NotBegun"]
 Caller = Callable[[str | None, str, dict[str, Any] | None, float | None, str | None], Any]
 """(pool, command, arguments, timeout in seconds, position in a trace) -> the result."""
 
+Teller = Callable[[str, dict[str, Any], str, str], object]
+"""(name, fields, command, request) of an event. Never waits."""
+
 AsyncCaller = Callable[[str | None, str, dict[str, Any] | None, float | None, str | None], Awaitable[Any]]
+
+
+def check_only(name: str, fields: dict[str, Any], _command: str, _request: str) -> None:
+    """Nobody is told: there is no broker. Raises as it would with one."""
+    check_event(name, fields)
 
 
 class Cancelled(BaseException):
@@ -69,6 +78,7 @@ class Context:
         "_clock",
         "_log",
         "_reason",
+        "_teller",
         "_wake",
         "attempt",
         "command",
@@ -93,6 +103,7 @@ class Context:
         session: Session | None = None,
         caller: Caller | None = None,
         acaller: AsyncCaller | None = None,
+        teller: Teller = check_only,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.pool = pool
@@ -105,6 +116,7 @@ class Context:
         self.traceparent = self.tracestate = ""
         self._caller = caller
         self._acaller = acaller
+        self._teller = teller
         self._clock = clock
         self._reason: str | None = None
         self._wake: threading.Event | None = None
@@ -203,6 +215,24 @@ class Context:
             raise RuntimeError(self._no_way_out("context.acall", "context.call", self._caller is not None))
         self.check_cancelled()
         return await self._acaller(pool, command, args, self._budget(timeout), self._position())
+
+    def event(self, name: str, /, **fields: Any) -> None:
+        """Tell operators of something that happened here: `context.event("cache.full", size=n)`.
+
+        It is the event `app.NAME` in the broker's log, for whoever listens (`Client.events`), and on the dashboard, with
+        pool, worker, command and request beside its fields. From any kind of command, hook and thread; it never waits, and
+        is lost where the broker stays away. Of one worker 10 a second are told, and 50 at once; the next one that is told
+        says how many were left out (`lost`). Without a broker, as in a unit test, it is checked and no more.
+
+        Args:
+            name: small letters, digits, `_`, with dots between words; 64 characters at most.
+            fields: 16 at most: None, bool, int of 64 bits, float, or str, which is cut to 256 characters. No secrets: who
+                may read everything reads these.
+
+        Raises:
+            ValueError, TypeError: the name or a field is none of these.
+        """
+        self._teller(name, fields, self.command, self.request_id)
 
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:

@@ -29,6 +29,7 @@ from maitred.transport.frames import Inbox, TooManyFrames, send_message
 from maitred.transport.lifeline import exit_parent_gone
 from maitred.transport.refusals import HandshakeRefusals
 from maitred.transport.sockets import dealer
+from maitred.worker.own_events import OwnEvents
 from maitred.worker.running import Running
 from maitred.worker.stopping import Stopping
 from maitred.worker.turned_away import TurnedAway
@@ -42,6 +43,10 @@ WAIT_MS = 1000
 """How long it sleeps while it has nothing to say: until the worker is registered."""
 
 
+LAST_EVENTS_LINGER_MS = 200
+"""How long the application's last events may take to go out when the process ends."""
+
+
 class Control:
     """The thread. `begin` once the worker has registered, `stop` before the context ends.
 
@@ -53,6 +58,7 @@ class Control:
         stopping: what was, and has not ended yet.
         lifeline: a descriptor whose end means that the agent is gone.
         key: what it connects with.
+        events: what the application tells.
     """
 
     def __init__(
@@ -64,6 +70,7 @@ class Control:
         stopping: Stopping,
         lifeline: int | None,
         key: KeyFile | None = None,
+        events: OwnEvents | None = None,
     ) -> None:
         self._context = context
         self._endpoint = endpoint
@@ -72,6 +79,7 @@ class Control:
         self._stopping = stopping
         self._lifeline = lifeline
         self._key = key
+        self._events = events or OwnEvents()
         self._wake_in, self._wake_out = os.pipe()
         self._interval: float | None = None
         self._ending = False
@@ -79,6 +87,7 @@ class Control:
         self._speak_at = 0.0
         self._process = psutil.Process()
         self._thread = threading.Thread(target=self._run, name="maitred-control", daemon=True)
+        self._events.wake = self._wake
 
     def start(self) -> None:
         """Begin to watch the life-line."""
@@ -99,6 +108,10 @@ class Control:
             self._thread.join()
         os.close(self._wake_in)
         os.close(self._wake_out)
+
+    def _wake(self) -> None:
+        with contextlib.suppress(OSError):  # it has ended
+            os.write(self._wake_out, b".")
 
     # --- below: in the thread ---
 
@@ -129,6 +142,8 @@ class Control:
             if refusals.monitor in ready or time.monotonic() >= refusals.next_deadline():
                 refusals.look(time.monotonic())
                 turned_away.note(refusals.trouble)
+        if self._attached and self._tell(socket):
+            socket.linger = LAST_EVENTS_LINGER_MS
 
     def _speak(self, socket: zmq.Socket[bytes]) -> int:
         """Say what is due; returns the milliseconds until more is."""
@@ -148,7 +163,21 @@ class Control:
                 self._speak_at = now + interval
             except TransportError:  # nobody is connected just now
                 self._speak_at = now + RETRY_S
+        if self._attached:
+            self._tell(socket)
         return int((self._speak_at - now) * 1000) + 1
+
+    def _tell(self, socket: zmq.Socket[bytes]) -> bool:
+        """Send what the application tells; what cannot leave waits for the next time. Returns whether any was sent."""
+        told = False
+        while (event := self._events.first()) is not None:
+            try:
+                send_message(socket, event)
+            except TransportError:
+                break
+            self._events.sent()
+            told = True
+        return told
 
     def _interrupt(self) -> int:
         """Interrupt what does not stop; returns the milliseconds until that is due again."""

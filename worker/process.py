@@ -152,6 +152,7 @@ def _serve(
         Stopping(requests.window),
         lifeline,
         key,
+        requests.events,
     )
     try:
         control.start()

@@ -18,6 +18,7 @@ from maitred.worker.gathering import Arrived
 from maitred.worker.interrupt import Window
 from maitred.worker.loading import AdapterError
 from maitred.worker.options import WorkerOptions
+from maitred.worker.own_events import OwnEvents
 from maitred.worker.running import Run, Running
 from maitred.worker.service import Command, Service
 from maitred.worker.session import Session
@@ -40,6 +41,7 @@ class Requests:
     Attributes:
         pool: its name.
         sessions: those that this process owns.
+        events: the application's own, on their way.
         prefetch: requests, or batches of them, that may lie ready: fewer than allowed where batches are so large that a
             worker could not hold them.
         window: what synchronous functions of the main thread run in.
@@ -50,6 +52,7 @@ class Requests:
         self.service = service
         self.running = Running(Held())
         self.sessions = Sessions()
+        self.events = OwnEvents()
         self.calls = Calls(options.clients_endpoint, options.key_file) if options.clients_endpoint else None
         self.page = options.started or StartedPage(MAX_SLOTS)
         largest = _largest_batch(service)
@@ -66,6 +69,8 @@ class Requests:
     def welcomed(self, welcome: Welcome) -> None:
         """The broker's terms."""
         self.max_message_bytes = welcome.max_message
+        self.events.accepted = welcome.events
+        self.events.wake()
 
     def take(self, order: Dispatch, arrived_at: float, acall: AsyncCaller | None = None) -> Run | None:
         """Begin with a request: from here on it can be cancelled. `acall`: its way out under trio. None: recalled."""
@@ -88,6 +93,7 @@ class Requests:
             deadline=order.due or arrived_at + order.timeout,
             caller=call if calls is not None and not under_trio else None,
             acaller=acall if under_trio else None,
+            teller=self.events.tell,
         )
         run = Run(order, context, interruptible=not (is_async or self.in_threads))
         return run if self.running.begin(run) else None
@@ -134,7 +140,8 @@ class Requests:
         """For what runs on behalf of a session, or of the process itself, and of no request."""
         name = "" if session is None else f"session-{session.id[:8]}"
         return Context(
-            pool=self.pool, command=command, request_id=name, worker_id=self._worker_id, session=session
+            pool=self.pool, command=command, request_id=name, worker_id=self._worker_id, session=session,
+            teller=self.events.tell,
         )  # fmt: skip
 
     def commands(self) -> list[CommandInfo]:

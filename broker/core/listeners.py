@@ -19,6 +19,7 @@ from maitred.protocol import limits, messages
 from maitred.protocol.body import encode_body
 from maitred.protocol.errors import Code, EncodeError
 from maitred.protocol.events import EVENTS
+from maitred.protocol.own_events import OWN
 
 __all__ = ["MAX_LISTENS", "MAX_WAITING", "Listeners", "matches"]
 
@@ -30,9 +31,6 @@ MAX_WAITING = 1000
 
 BEGINNING = ""
 """No event: the name of what says where a stream begins, so that a reader who comes back misses nothing."""
-
-OWN = "app."
-"""What the names of workers' own events begin with; others are registered."""
 
 
 class Listeners:

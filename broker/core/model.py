@@ -18,6 +18,7 @@ from maitred.broker.core.prefetch import FIRST_ROUND_TRIP_S, MAX_WAIT_S, UNKNOWN
 from maitred.broker.core.rights import Calls
 from maitred.broker.core.settings import ClientSettings
 from maitred.protocol.messages import NORMAL, CommandInfo
+from maitred.protocol.own_events import Allowance
 
 if TYPE_CHECKING:
     from maitred.broker.core.pool import Pool
@@ -194,6 +195,7 @@ class Worker:
         "surplus",
         "suspect",
         "token",
+        "told",
         "tree_rss",
         "user",
         "vouched_at",
@@ -242,6 +244,7 @@ class Worker:
         self.problem = ""  # what its own health check found
         self.bundles = False
         self.same_clock = False
+        self.told: Allowance | None = None  # how many events of its own it may tell; None: it has told none
         self.sessions: dict[bytes, Session] = {}
         self.queue: Queue | None = None
         """Requests of its sessions whose turn it is; None where it never had one."""

@@ -34,6 +34,7 @@ from maitred.broker.core.majordomo_workers import MajordomoWorkers
 from maitred.broker.core.meters import count_ended
 from maitred.broker.core.model import Client, Worker
 from maitred.broker.core.operations import Operations
+from maitred.broker.core.own_events import tell
 from maitred.broker.core.owners import Owners
 from maitred.broker.core.policy import Policy, in_short
 from maitred.broker.core.pool_operations import SHUTTING_DOWN, PoolOperations
@@ -51,7 +52,9 @@ from maitred.protocol import frames, messages
 from maitred.protocol.body import encode_body
 from maitred.protocol.errors import Code, ProtocolError
 
-_BY_CONTROL = messages.Beat | messages.Heartbeat | messages.Returned | messages.Leave | messages.Bye
+_BY_CONTROL = (
+    messages.Beat | messages.WorkerEvent | messages.Heartbeat | messages.Returned | messages.Leave | messages.Bye
+)
 
 LATE_INTERVALS = 2.0
 """A tick later than so many heartbeat intervals means that the broker itself stood still (a suspended machine)."""
@@ -378,6 +381,8 @@ class BrokerCore:
                 self._resuming.held(worker, message, body, now)
             case messages.SessionFailed():
                 self._owners.fail(worker, message, now)
+            case messages.WorkerEvent():
+                tell(self.state, worker, message, now)
             case messages.Beat():
                 self._workers.beat(worker, peer, message, now)
             case messages.Checked():

@@ -24,6 +24,7 @@ from maitred.broker.core.stop import Stop
 from maitred.protocol import limits, messages
 from maitred.protocol.body import encode_body
 from maitred.protocol.errors import Code
+from maitred.protocol.own_events import COUNTED_AS
 
 SPAN_STEP = 0x9E3779B97F4A7C15
 """From one span's name to the next: odd, so that none comes twice, and far, so that two brokers' names do not meet."""
@@ -155,6 +156,11 @@ class State:
     def note(self, event: str, **fields: Any) -> None:
         """Tell whoever listens, and count it."""
         self.counts[event] = self.counts.get(event, 0) + 1
+        self.out.append(Note(event, fields))
+
+    def note_own(self, event: str, fields: dict[str, Any]) -> None:
+        """Tell of an event of an application: whose fields are its own. All of them are counted as one."""
+        self.counts[COUNTED_AS] = self.counts.get(COUNTED_AS, 0) + 1
         self.out.append(Note(event, fields))
 
     def detect(self, worker: Worker, means: str, now: float) -> None:

@@ -147,7 +147,13 @@ class Workers:
         """Answer whoever introduced himself."""
         it = self._state.settings
         welcome = messages.Welcome(
-            it.epoch, it.heartbeat_interval_s, it.heartbeat_liveness, it.max_message_bytes, it.software, bundles=True
+            it.epoch,
+            it.heartbeat_interval_s,
+            it.heartbeat_liveness,
+            it.max_message_bytes,
+            it.software,
+            bundles=True,
+            events=True,
         )
         self._state.send(peer, welcome)
 

@@ -75,7 +75,7 @@ const RECEIVED = {
   20: [
     "Welcome",
     { epoch: [id128], interval: [seconds], liveness: [int(1, 1000)], max_message: [int(0)], software: [text, ""],
-      bundles: [bool, false] },
+      bundles: [bool, false], events: [bool, false] },
   ],
   21: ["Part", { id: [int(0)], attempt: [int(1, 1000)], number: [int(0)] }],
   22: ["Reply", { id: [int(0)], attempt: [int(1, 1000), 1], level: [int(0, 2), 0], epoch: [int(0), 0] }],

@@ -89,6 +89,8 @@ def describe(kind: Any) -> str:
             return " or ".join(describe(one) for one in types)
         case inspect.ListType(item_type=item, max_length=high):
             return f"array 0…{high} of {describe(item)}"
+        case inspect.DictType(key_type=key, value_type=value, max_length=high):
+            return f"map 0…{high} of {describe(key)} to {describe(value)}"
         case inspect.TupleType():
             return "key"
         case inspect.StructType(cls=cls):
