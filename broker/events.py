@@ -95,9 +95,8 @@ class EventLog:
 
     def __call__(self, note: Note) -> None:
         """Count an event and perhaps write it."""
+        self.count(note)
         own = note.event.startswith(OWN)
-        self.counts[COUNTED_AS if own else note.event] += 1
-        self._feed(note)
         if (own or note.event in FLOODS) and not self._may_write(note.event):
             self._left_out[note.event] += 1
             return
@@ -112,6 +111,11 @@ class EventLog:
             self._logger.warning(note.event, **fields)
         else:
             self._logger.info(note.event, **fields)
+
+    def count(self, note: Note) -> None:
+        """Count one and hand it on; who calls this has written the line."""
+        self.counts[COUNTED_AS if note.event.startswith(OWN) else note.event] += 1
+        self._feed(note)
 
     def _may_write(self, event: str) -> bool:
         now = self._clock()

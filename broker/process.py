@@ -78,7 +78,7 @@ def run(settings: BrokerSettings, on_ready: Callable[[Bound], object] = lambda _
     logger = make_logger(settings.log_level, settings.log_format)
     directory = Path(settings.run_dir) if settings.run_dir else run_dir()
     with claim(directory) as claimed:
-        keyring = _read_keys(settings, logger)
+        keyring = _read_keys(settings)
         token = read_token(settings.http_token_file) if settings.http_token_file else ""
         if not settings.insecure:
             endpoints = {name: getattr(settings, name) for name in ("clients", "workers", "majordomo")}
@@ -116,13 +116,10 @@ def _run(
         return host.run(Serving(host, settings, ports, keyring, secret, logger, claimed).run, tell, listener, token)
 
 
-def _read_keys(settings: BrokerSettings, logger: Logger) -> Keyring:
+def _read_keys(settings: BrokerSettings) -> Keyring:
     keyring = read_keyring(settings)
     if keyring.key is not None:
         make_undumpable()
-        if not keyring.authorized:
-            hint = "nobody can come by TCP: `maitred keys new NAME --role …` makes a key, `maitred reload` has it known"
-            logger.warning("keys.none", file=str(keyring.authorized_file), hint=hint)
     return keyring
 
 

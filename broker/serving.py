@@ -126,6 +126,7 @@ class Serving:
                 if problem is None:
                     if listener is not None:
                         self._nursery.start_soon(self._serve_http, listener, token, room.refused)
+                    self._tell_of_keys()
                     on_ready()
                     self._tell_manager(READY="1", STATUS="serving")
                     await self._shell.drained.wait()
@@ -175,6 +176,12 @@ class Serving:
             sides = ", ".join(sorted(side.name.lower() for side in unasked & self._ports.sockets.keys()))
             return f"the self-test failed: nobody asked who may come to the side of {sides}; the broker does not start"
         return problem
+
+    def _tell_of_keys(self) -> None:
+        keyring = self._keyring
+        if keyring.key is not None and not keyring.authorized:
+            hint = "nobody can come by TCP: `maitred keys new NAME --role …` makes a key, `maitred reload` has it known"
+            self._events(Note("keys.none", {"file": str(keyring.authorized_file), "hint": hint}))
 
     # --- signals ---
 
@@ -246,7 +253,7 @@ class Serving:
         try:
             await serve(listener, house, Tokens(token, self._secret))
         except Exception:
-            self._feed(Note("http.failed", {}))
+            self._events.count(Note("http.failed", {}))
             self._logger.exception("http.failed")  # nobody's requests depend on it
 
     def _write_post_mortem(self) -> None:

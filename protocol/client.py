@@ -152,8 +152,12 @@ class ClientConnection:
 
         Raises:
             PayloadTooLarge: it is over the broker's limit; nothing is sent.
+            Unavailable: it asks for events, and the broker is too old for that.
         """
         assert self.welcome is not None, "a request before WELCOME"
+        if isinstance(message, messages.Listen) and not self.welcome.events:
+            text = f"the broker at {self.address} is of a version that tells no events"
+            raise Unavailable(text, reason="too_old", address=self.address)
         size = len(body[0]) if len(body) == 1 else sum(_size(frame) for frame in body)
         if size > self.welcome.max_message:
             raise self._too_large(size, "arguments")

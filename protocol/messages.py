@@ -227,7 +227,8 @@ class Welcome(Message, frozen=True, tag=20):
 
     `epoch` is random for each life of a broker: another epoch means that what was outstanding is gone. `interval` is the
     agreed time between heartbeats in seconds, `liveness` how many may be missed; `max_message` is in bytes. `bundles`: the
-    broker may be sent some. `events`: a worker may send it WORKER_EVENT.
+    broker may be sent some. `events`: it tells of events (LISTEN), and a worker may send
+    it its own (WORKER_EVENT).
     """
 
     epoch: Id128

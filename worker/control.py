@@ -20,7 +20,7 @@ import psutil
 import zmq
 
 from maitred.config.key_file import KeyFile
-from maitred.protocol import messages
+from maitred.protocol import frames, messages
 from maitred.protocol.errors import MaitredError
 from maitred.protocol.worker import ControlConnection
 from maitred.transport.endpoints import connect
@@ -172,10 +172,10 @@ class Control:
         told = False
         while (event := self._events.first()) is not None:
             try:
-                send_message(socket, event)
+                send_message(socket, frames.encode(event))
             except TransportError:
                 break
-            self._events.sent()
+            self._events.sent(event)
             told = True
         return told
 

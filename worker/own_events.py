@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from maitred.protocol import frames, limits, messages
+from maitred.protocol import limits, messages
 from maitred.protocol.own_events import RESERVED, Allowance
 
 __all__ = ["OwnEvents", "check_event"]
@@ -91,12 +91,13 @@ class OwnEvents:
             self._waiting.append(event)
         self.wake()
 
-    def first(self) -> frames.Frames | None:
+    def first(self) -> messages.WorkerEvent | None:
         """The oldest, to be sent; it waits until `sent`."""
         with self._lock:
-            return frames.encode(self._waiting[0]) if self._waiting and self.accepted else None
+            return self._waiting[0] if self._waiting and self.accepted else None
 
-    def sent(self) -> None:
-        """The oldest was handed over."""
+    def sent(self, event: messages.WorkerEvent) -> None:
+        """That one was handed over; it may have been left out meanwhile, for want of room."""
         with self._lock:
-            self._waiting.popleft()
+            if self._waiting and self._waiting[0] is event:
+                self._waiting.popleft()

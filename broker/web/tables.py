@@ -20,6 +20,7 @@ from maitred.broker.event_feed import Event
 from maitred.broker.web.answers import JsonResponse, Problem
 from maitred.broker.web.guard import Right
 from maitred.broker.web.house import House
+from maitred.protocol.own_events import OWN, RESERVED
 
 __all__ = ["DEFAULT_ROWS", "MAX_ROWS", "WRITTEN", "event_row", "numeral", "routes", "shown"]
 
@@ -120,9 +121,11 @@ def shown(table: str, rows: list[dict[str, Any]], right: Right) -> list[dict[str
 
 
 def event_row(event: Event, right: Right) -> dict[str, Any]:
-    """An event as JSON; `note` and `reason` are text of others."""
+    """An event as JSON; `note` and `reason` are text of others, and so is what an application tells."""
     fields = event.fields
     if right < Right.READ:
+        if event.name.startswith(OWN):
+            fields = {name: value for name, value in fields.items() if name in RESERVED}
         fields = {name: value for name, value in fields.items() if name not in ("note", "reason")}
         if "session" in fields:
             fields["session"] = fields["session"][:SHOWN_DIGITS]

@@ -183,6 +183,18 @@ def test_the_welcome_to_a_repeated_hello_means_nothing() -> None:
     assert connection.waiting
 
 
+def test_a_broker_that_tells_no_events_is_not_asked() -> None:
+    connection = connected()  # it says nothing of events
+    with pytest.raises(Unavailable, match=r"tcp://here is of a version that tells no events"):
+        connection.request(m.Listen(1), [], 0.0)
+    assert sent(connection) == []
+    connection.receive(frames.encode(m.Stranger()), 0.0)
+    connection.receive(frames.encode(m.Welcome(ID, 1.0, 3, 100, events=True)), 0.0)
+    sent(connection)
+    connection.request(m.Listen(1), [], 0.0)
+    assert sent(connection) == [m.Listen(1)]
+
+
 def test_nothing_piles_up_while_nothing_leaves() -> None:
     connection = connected()
     ask(connection, 1)

@@ -22,11 +22,11 @@ class Clock:
 
 def taken(events: OwnEvents) -> list[m.WorkerEvent]:
     found: list[m.WorkerEvent] = []
-    while (frame := events.first()) is not None:
-        message, _ = frames.from_worker.decode(frame)
-        assert isinstance(message, m.WorkerEvent)
-        found.append(message)
-        events.sent()
+    while (event := events.first()) is not None:
+        message, _ = frames.from_worker.decode(frames.encode(event))
+        assert message == event
+        found.append(event)
+        events.sent(event)
     return found
 
 
@@ -111,3 +111,17 @@ def test_an_allowance_is_no_larger_after_a_long_while() -> None:
     assert sum(allowance.take(0.0) for _ in range(9)) == 5
     assert sum(allowance.take(3600.0) for _ in range(9)) == 5
     assert sum(allowance.take(3600.0 + n / 10) for n in range(1, 21)) in (19, 20)
+
+
+def test_one_that_was_left_out_while_it_was_sent_takes_no_other_along() -> None:
+    clock = Clock()
+    events = OwnEvents(clock)
+    events.accepted = True
+    events.tell("it", {"n": 0}, "", "")
+    sending = events.first()
+    assert sending is not None
+    for number in range(1, MAX_WAITING + 1):
+        clock.now += 1.0
+        events.tell("it", {"n": number}, "", "")
+    events.sent(sending)
+    assert [event.fields["n"] for event in taken(events)] == list(range(1, MAX_WAITING + 1))
