@@ -1,6 +1,6 @@
 """`python -m maitred.cli`."""
 
-from maitred.cli.main import main
+from maitred.cli.entry import main
 
 if __name__ == "__main__":
     main()

@@ -297,6 +297,24 @@ def test_a_second_signal_ends_it_at_once(shell: Shell) -> None:
     assert time.monotonic() - began < 7, "its caller was left to wait"
 
 
+@pytest.mark.parametrize("entry", ["main", "broker"])
+def test_ctrl_c_while_it_imports_is_no_error(entry: str) -> None:
+    """It comes amid an import, wherever: here of what every command needs."""
+    planted = f"""
+import os, signal, sys
+class Interrupting:
+    def find_spec(self, name, *_):
+        if name == "typer":
+            os.kill(os.getpid(), signal.SIGINT)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Interrupting())
+from maitred.cli.entry import {entry}
+{entry}()
+"""
+    done = subprocess.run([sys.executable, "-c", planted], capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 def test_a_broker_alone_that_is_told_twice_tells_its_callers(shell: Shell) -> None:
     (shell.directory / "maitred.toml").write_text(ONE_POOL)
     broker = shell.start(*ANY_PORT, "broker")
