@@ -22,6 +22,8 @@ from maitred.benchmarks.subjects.registry import load as subject_named
 from maitred.benchmarks.subjects.servers import LOOPBACK, Server, free_port, house
 
 NAMES = ["majordomo", "nats", "rabbitmq", "grpc"]
+EACH = [pytest.param(name, marks=[pytest.mark.soak] if name == "rabbitmq" else []) for name in NAMES]
+"""RabbitMQ takes ten seconds to start: in the long runs only."""
 
 GONE_WITHIN_S = 10.0
 """After the harness was killed: the kernel ends what hangs on it, and then the children of that see its end."""
@@ -34,7 +36,7 @@ def present(name: str) -> Subject:
     return subject
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(scope="module", params=EACH)
 def running(request: pytest.FixtureRequest) -> Generator[Running]:
     with present(request.param).start(Setup(workers=2)) as it:
         yield it
@@ -114,7 +116,7 @@ def test_its_processes_are_known_by_role(running: Running, request: pytest.Fixtu
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", EACH)
 def test_its_versions_are_known(name: str) -> None:
     versions = present(name).versions()
     assert versions
@@ -122,7 +124,7 @@ def test_its_versions_are_known(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", EACH)
 def test_nothing_is_left_when_it_is_stopped(name: str) -> None:
     with present(name).start(Setup(workers=2)) as it:
         family = [psutil.Process(pid) for pid in it.processes.values()]
@@ -144,7 +146,7 @@ with load(sys.argv[1]).start(Setup(workers=1)) as it:
 @pytest.mark.soak
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", EACH)
 def test_nothing_is_left_when_the_harness_is_killed(name: str, tmp_path: Path) -> None:
     present(name)
     environment = {**os.environ, "TMPDIR": str(tmp_path)}  # who is killed removes no folder
@@ -158,7 +160,7 @@ def test_nothing_is_left_when_the_harness_is_killed(name: str, tmp_path: Path) -
     assert not eventually_alive(family)
 
 
-@pytest.mark.parametrize("name", ["nats", "rabbitmq"])
+@pytest.mark.parametrize("name", EACH[1:3])
 def test_without_its_server_it_says_what_to_install(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     subject = present(name)
     monkeypatch.setenv("PATH", "")

@@ -26,6 +26,10 @@ from maitred.benchmarks.subjects.registry import load as subject_named
 
 NAMES = ["celery", "ray", "dask", "ipyparallel", "process-pool"]
 
+LONG = {"ray", "dask", "ipyparallel"}
+EACH = [pytest.param(name, marks=[pytest.mark.soak] if name in LONG else []) for name in NAMES]
+"""Those that take ten seconds to start are looked at in the long runs only."""
+
 MODULES = {"celery": "celery", "ray": "ray", "dask": "distributed", "ipyparallel": "ipyparallel"}
 
 GONE_WITHIN_S = 20.0
@@ -55,7 +59,7 @@ def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
     return found
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(scope="module", params=EACH)
 def running(request: pytest.FixtureRequest) -> Generator[Running]:
     """Each peer is started once; at its end, whatever it had started has to be gone, and its folder too."""
     with tempfile.TemporaryDirectory(prefix="b-") as folder, pytest.MonkeyPatch.context() as patch:
@@ -191,7 +195,7 @@ with Hosted("harnessed", "", sys.argv[1]).start(Setup(workers=1)) as it:
 
 @pytest.mark.soak
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*NAMES, "lingering"])
+@pytest.mark.parametrize("name", [*EACH, "lingering"])
 def test_nothing_is_left_when_the_harness_is_killed(name: str, fake: Callable[[str], Hosted]) -> None:
     subject = fake(name) if name == "lingering" else present(name)
     with tempfile.TemporaryDirectory(prefix="b-") as folder:  # who is killed removes none

@@ -211,9 +211,9 @@ def test_what_is_no_text_is_refused(untraced: House) -> None:
         untraced.client.execute("outer", "stand", traceparent=3)  # pyright: ignore[reportArgumentType]
 
 
-def test_it_says_what_to_install() -> None:
+def test_it_says_what_to_install(tmp_path: Path) -> None:
     hidden = "import sys; sys.modules['opentelemetry.sdk'] = None; from maitred.cli.broker_main import main; main()"
-    environment = os.environ | {"MAITRED_TRACING": "on", "MAITRED_RUN_DIR": "/nonexistent"}
+    environment = os.environ | {"MAITRED_TRACING": "on", "MAITRED_RUN_DIR": str(tmp_path / "run")}
     command = [sys.executable, "-c", hidden]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=30, env=environment, check=False)
     assert ended.returncode != 0
