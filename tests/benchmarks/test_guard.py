@@ -15,8 +15,9 @@ from maitred.benchmarks.subjects.registry import chosen
 
 pytestmark = pytest.mark.slow
 
-MAX_P50_RATIO = 2.0
-"""Of a round trip, one outstanding, to zmq_proxy's: 1.2 to 1.4 when this was written, on 2 cores."""
+MAX_P50_RATIO = 2.6
+"""Of a round trip, one outstanding, to zmq_proxy's: 1.2 to 1.4 when this was written, on 2 cores. One commit had 1.2 on a
+virtual machine in the morning and 1.9 to 2.1 in the afternoon, with nothing else running; twice 1.3 is beyond that."""
 
 MIN_THROUGHPUT_RATIO = 0.25
 """Of no-ops, 64 outstanding, to zmq_proxy's under the same client: 0.4 to 0.5 when this was written, on 2 cores."""
