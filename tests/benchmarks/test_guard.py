@@ -15,9 +15,16 @@ from maitred.benchmarks.subjects.registry import chosen
 
 pytestmark = pytest.mark.slow
 
-MAX_P50_RATIO = 2.6
-"""Of a round trip, one outstanding, to zmq_proxy's: 1.2 to 1.4 when this was written, on 2 cores. One commit had 1.2 on a
-virtual machine in the morning and 1.9 to 2.1 in the afternoon, with nothing else running; twice 1.3 is beyond that."""
+MAX_P50_RATIO = 2.0
+"""Of a round trip, one outstanding, to zmq_proxy's: 1.2 to 1.4 when this was written, on 2 cores."""
+
+USUAL_HOPS = 1.83
+"""The same of a Majordomo broker in plain Python, which has as many hops and never changes: the upper end of its interval
+in `benchmarks/results/peers-latency.json`. Where it is above that, this machine makes any hop of Python dearer than it was
+when the bar was set: one commit of ours had 1.2 on a virtual machine in the morning and 1.9 in the afternoon."""
+
+MAX_P50_TO_PATTERN = 1.15
+"""Then it is compared with that pattern: MAX_P50_RATIO by the 1.74 of its own."""
 
 MIN_THROUGHPUT_RATIO = 0.25
 """Of no-ops, 64 outstanding, to zmq_proxy's under the same client: 0.4 to 0.5 when this was written, on 2 cores."""
@@ -39,9 +46,13 @@ def judged(result: Result, figure: str, subject: str, baseline: str) -> Comparis
 
 def test_a_round_trip_costs_so_many_times_a_proxys() -> None:
     parameters = latency.Parameters(rounds=12, requests=150)
-    result = latency.run(chosen("maitred", "zmq-proxy"), parameters, lambda _: None)
+    result = latency.run(chosen("maitred", "zmq-proxy,majordomo"), parameters, lambda _: None)
     found = judged(result, "p50", "maitred", "zmq-proxy")
-    assert found.low <= MAX_P50_RATIO, found
+    pattern = judged(result, "p50", "majordomo", "zmq-proxy")
+    if pattern.ratio > USUAL_HOPS:
+        assert 1 / judged(result, "p50", "majordomo", "maitred").high <= MAX_P50_TO_PATTERN, found
+    else:
+        assert found.low <= MAX_P50_RATIO, found
 
 
 def test_pipelined_requests_get_through_at_a_share_of_a_proxys_rate() -> None:
