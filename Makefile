@@ -5,6 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
+# Tests start some two thousand interpreters: each would compile what it imports, a third of its start.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test check docs binary soak fuzz bench peers node browser format clean
 
 $(VENV)/.installed: pyproject.toml

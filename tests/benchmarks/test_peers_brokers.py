@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 import psutil
 import pytest
+from user_shell import lives
 
 from maitred.benchmarks.method.load import Load
 from maitred.benchmarks.subjects import servers
@@ -221,7 +222,7 @@ def test_what_a_server_has_started_ends_with_it_and_its_folder_too() -> None:
 
 def alive(family: list[psutil.Process]) -> list[psutil.Process]:
     """Those that still do something; a zombie only waits for whoever has adopted it."""
-    return [it for it in family if it.is_running() and it.status() != psutil.STATUS_ZOMBIE]
+    return [it for it in family if lives(it)]
 
 
 def eventually_alive(family: list[psutil.Process]) -> list[psutil.Process]:

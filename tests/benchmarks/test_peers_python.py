@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 import psutil
 import pytest
+from user_shell import lives
 
 from maitred.benchmarks.method.load import Load
 from maitred.benchmarks.subjects import hosted, servers
@@ -51,12 +52,7 @@ def family_of(pids: Mapping[str, int]) -> list[psutil.Process]:
 
 def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
     """Who has not ended; an exit code that nobody has asked for is no process."""
-    found: list[psutil.Process] = []
-    for process in processes:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            if process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-    return found
+    return [process for process in processes if lives(process)]
 
 
 @pytest.fixture(scope="module", params=EACH)

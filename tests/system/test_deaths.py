@@ -12,6 +12,7 @@ from typing import Any
 
 import psutil
 import pytest
+from user_shell import lives
 
 from maitred.client.errors import MaitredError, Unavailable, WorkerLost
 from maitred.testing import House, Pool, running
@@ -153,7 +154,7 @@ def test_no_worker_outlives_its_agent(maitred: Callable[..., House]) -> None:
     workers = {row["pid"] for row in house.client.workers()}
     assert workers <= {process.pid for process in family}
     house.agents["general"].kill()
-    until(lambda: not any(alive(process) for process in family), 2.0)
+    until(lambda: not any(lives(process) for process in family), 2.0)
 
 
 def test_an_agent_killed_while_its_workers_hold_the_interpreter_takes_them_along(maitred: Callable[..., House]) -> None:
@@ -161,7 +162,7 @@ def test_an_agent_killed_while_its_workers_hold_the_interpreter_takes_them_along
     pid = psutil.Process(house.client.execute("general", "pid"))
     call = Begun(house, "hold", 60, timeout=10)
     house.agents["general"].kill()
-    until(lambda: not alive(pid), 2.0)
+    until(lambda: not lives(pid), 2.0)
     assert isinstance(call.wait(5), WorkerLost)
 
 
@@ -179,10 +180,3 @@ def test_sigterm_of_a_worker_lets_it_finish(maitred: Callable[..., House]) -> No
     os.kill(pid, signal.SIGTERM)
     assert house.client.execute("general", "pid", timeout=10) != pid
     assert call.wait() == "compute"
-
-
-def alive(process: psutil.Process) -> bool:
-    try:
-        return process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from user_shell import ANY_PORT, Shell, wait_for
+from user_shell import ANY_PORT, Shell, lives, wait_for
 
 from maitred.client import Client
 from maitred.config.rundir import read_connection
@@ -111,7 +111,7 @@ def test_orphans_are_asked_for_their_exit_code(shell: Shell) -> None:
     wait_for(lambda: not container.running("sleep"))
     agent = container.running("maitred.worker.agent")[0]
     agent.kill()  # its fork server and its worker end with it, and have no parent then
-    wait_for(lambda: not agent.is_running() or agent.status() == psutil.STATUS_ZOMBIE)
+    wait_for(lambda: not lives(agent))
     wait_for(lambda: not container.zombies())
     wait_for(lambda: shell.maitred("call", "app", "pid").returncode == 0)  # refused where no agent is back yet
     container.first.send_signal(signal.SIGTERM)

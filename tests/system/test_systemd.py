@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from user_shell import ANY_PORT, Shell, ended, ready, wait_for
+from user_shell import ANY_PORT, Shell, ended, lives, ready, wait_for
 
 from maitred.transport.systemd import notify, watchdog_s
 
@@ -137,7 +137,7 @@ def test_it_is_fed_while_there_is_no_broker(shell: Shell, manager: Manager) -> N
     broker = next(one for one in psutil.Process(house.pid).children() if "broker.process" in " ".join(one.cmdline()))
     os.kill(worker, signal.SIGSTOP)  # its agent waits for it, when the broker has ended
     house.send_signal(signal.SIGTERM)
-    wait_for(lambda: not broker.is_running() or broker.status() == psutil.STATUS_ZOMBIE)
+    wait_for(lambda: not lives(broker))
     manager.told()
     assert manager.told(3 * WATCHDOG_S).count("WATCHDOG=1") >= 4
     assert house.poll() is None
