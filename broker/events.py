@@ -10,11 +10,19 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, cast
 
-import structlog
-
 from maitred.broker.core.effects import Note
 from maitred.protocol.events import FLOODS, WARNINGS
 from maitred.protocol.own_events import COUNTED_AS, OWN
+
+# structlog imports rich where it is installed, which takes as long as the rest of it (65 ms of a broker's 400), to show the
+# variables of each frame of a traceback. They hold keys and what applications send: a log must not have them.
+_rich_is_out = "rich" not in sys.modules
+if _rich_is_out:
+    sys.modules["rich"] = cast("Any", None)
+import structlog  # noqa: E402
+
+if _rich_is_out:
+    del sys.modules["rich"]
 
 __all__ = ["EventLog", "make_logger"]
 
@@ -37,14 +45,17 @@ def make_logger(level: str, style: str) -> Logger:
     renderer: Any = (
         structlog.processors.JSONRenderer()
         if style == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=20)
+        else structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), pad_event_to=20, exception_formatter=structlog.dev.plain_traceback
+        )
     )
     return structlog.wrap_logger(
         structlog.PrintLogger(cast("Any", _Stderr())),
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=style == "json"),
-            *([structlog.processors.format_exc_info] if style == "json" else [_in_print]),
+            structlog.processors.format_exc_info,
+            *([] if style == "json" else [_in_print]),
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),

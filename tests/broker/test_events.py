@@ -80,3 +80,19 @@ def test_what_a_peer_writes_moves_no_cursor_and_begins_no_line(capsys: pytest.Ca
     written = capsys.readouterr().err
     assert written.count("\n") == len(written.splitlines()) == 5
     assert written.replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize("style", ["text", "json"])
+def test_a_traceback_says_where_and_not_what_the_variables_held(style: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def fail_with(_secret: str) -> None:
+        raise ValueError("told by a peer: \x1b[2J")
+
+    try:
+        fail_with("hunter" + "2")
+    except ValueError:
+        make_logger("info", style).error("crash", exc_info=True)
+    said = capsys.readouterr().err
+    assert "fail_with" in said
+    assert "told by a peer" in said
+    assert "hunter2" not in said
+    assert "\x1b[2J" not in said
