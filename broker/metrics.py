@@ -11,8 +11,8 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Callable, Iterator
-from importlib import metadata
 
+import trio
 import zmq
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
@@ -24,6 +24,7 @@ from maitred.broker.metrics_pools import POOLS
 from maitred.broker.metrics_process import PROCESS
 from maitred.broker.metrics_text import base_name, bounds, page, plain
 from maitred.broker.metrics_workers import WORKERS
+from maitred.protocol.version import VERSION
 
 __all__ = ["FAMILIES", "POOLS", "PROCESS", "WORKERS", "Metrics", "Outside", "build"]
 
@@ -72,9 +73,9 @@ def build() -> dict[str, str]:
     """What runs, for `Outside.build`."""
     python = ".".join(map(str, sys.version_info[:3]))
     return {
-        "version": metadata.version("maitred"),
+        "version": VERSION,
         "python": python,
-        "trio": metadata.version("trio"),
+        "trio": trio.__version__,
         "zmq": zmq.zmq_version(),
     }
 

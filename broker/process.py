@@ -16,12 +16,12 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 
 import msgspec
 import zmq
 
+from maitred.broker.bound import Bound
 from maitred.broker.core.effects import Side
 from maitred.broker.doors import DoorError, refuse_unguarded
 from maitred.broker.events import Logger, make_logger
@@ -33,6 +33,7 @@ from maitred.broker.settings import BrokerSettings
 from maitred.config.authorized import AuthorizedError
 from maitred.config.key_file import KeyFileError
 from maitred.config.rundir import Connection, RunDir, RunDirError, claim, run_dir
+from maitred.protocol.version import VERSION
 from maitred.tracing.exporting import NotInstalled
 from maitred.transport.context import new_context
 from maitred.transport.errors import EndpointError
@@ -40,27 +41,10 @@ from maitred.transport.host import Host
 from maitred.transport.lifeline import die_with_parent
 from maitred.transport.undumpable import make_undumpable
 
-__all__ = ["EXIT_FORCED", "START_ERRORS", "Bound", "child", "run"]
+__all__ = ["EXIT_FORCED", "START_ERRORS", "child", "run"]
 
 START_ERRORS = (RunDirError, EndpointError, KeyFileError, AuthorizedError, DoorError, NotInstalled)
 """What keeps a broker from starting; the text of each says what to do."""
-
-
-class Bound(msgspec.Struct, frozen=True):
-    """Where a broker listens: the `ipc://` endpoint first, then the one for other hosts. `http`: host:port, "" for none.
-
-    `secret` is that of the connection file; `majordomo` "" where there is no such port.
-    """
-
-    clients: list[str]
-    workers: list[str]
-    pid: int
-    http: str = ""
-    secret: str = ""
-    majordomo: str = ""
-
-    def __repr__(self) -> str:
-        return f"Bound(clients={self.clients}, workers={self.workers}, pid={self.pid}, http={self.http!r}, secret=…)"
 
 
 def run(settings: BrokerSettings, on_ready: Callable[[Bound], object] = lambda _: None) -> int:
@@ -108,8 +92,7 @@ def _run(
         bound = Bound(clients, workers, os.getpid(), _address(listener), secret, majordomo)
 
         def tell() -> None:
-            version = metadata.version("maitred")
-            claimed.publish(Connection(os.getpid(), clients, workers, time.time(), version, secret, bound.http))
+            claimed.publish(Connection(os.getpid(), clients, workers, time.time(), VERSION, secret, bound.http))
             on_ready(bound)
 
         host = Host(settings.busy_poll_s)

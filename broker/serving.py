@@ -11,7 +11,6 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Mapping
-from importlib import metadata
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -30,6 +29,7 @@ from maitred.broker.shell import Shell
 from maitred.broker.trial import new_key, try_doors
 from maitred.broker.upkeep import make_room, make_watch
 from maitred.config.rundir import RunDir
+from maitred.protocol.version import VERSION
 from maitred.tracing.exporting import is_wanted, make_processor
 from maitred.transport import clock
 from maitred.transport.host import Host
@@ -148,9 +148,8 @@ class Serving:
     def _make_shell(self) -> Shell:
         ahead_s = time.monotonic() - trio.current_time()  # both are the same clock, from another beginning
         policy = self._keyring.policy(self._settings, self._secret)
-        version = metadata.version("maitred")
-        self._tracing = tracing = _tracing(version, ahead_s) if is_wanted() else None
-        core = self._settings.core(f"maitred {version}", clock.name(), ahead_s, policy)
+        self._tracing = tracing = _tracing(VERSION, ahead_s) if is_wanted() else None
+        core = self._settings.core(f"maitred {VERSION}", clock.name(), ahead_s, policy)
         core = msgspec.structs.replace(core, recent=self._feed.recent, tracing=tracing is not None)
         sockets = self._ports.sockets
         return Shell(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import platform
 import sys
-from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,6 +12,7 @@ import typer
 
 from maitred.cli import complete
 from maitred.cli.options import Key, Options, duration
+from maitred.protocol.version import VERSION
 
 __all__ = ["global_options", "new_app"]
 
@@ -30,7 +30,7 @@ def _print_version(wanted: bool) -> None:
         import zmq
 
         versions = f"pyzmq {zmq.__version__}, libzmq {zmq.zmq_version()}, Python {platform.python_version()}"
-        print(f"maitred {metadata.version('maitred')} ({versions})")
+        print(f"maitred {VERSION} ({versions})")
         raise typer.Exit
 
 

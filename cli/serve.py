@@ -40,19 +40,22 @@ Insecure = Annotated[
 
 def up(context: typer.Context, reload: Reload = False, insecure: Insecure = False) -> None:
     """Start a broker and one agent per pool, and keep them running. Ctrl-C or SIGTERM drains; a second one forces."""
-    from maitred.cli.house import run_house
+    from maitred.cli.up import run_house
+    from maitred.launcher.house_settings import of_house
 
     options = _with_insecure(context.obj, insecure)
     config = load_config(options)
     _refuse_bad_adapters(config, list(config.pools))
-    raise typer.Exit(run_house(config, options.log_level, options.log_format, reload=reload))
+    fine = run_house(of_house(config, options.log_level, options.log_format, reload=reload))
+    raise typer.Exit(Exit.FINE if fine else Exit.FAILED)
 
 
 def broker(context: typer.Context, insecure: Insecure = False) -> None:
     """Start the broker alone; workers register from elsewhere."""
-    from maitred.broker.process import START_ERRORS, Bound
+    from maitred.broker.bound import Bound
+    from maitred.broker.process import START_ERRORS
     from maitred.broker.process import run as run_broker  # here and below: `maitred call` should not wait for them
-    from maitred.cli import settings
+    from maitred.launcher import settings
 
     options = _with_insecure(context.obj, insecure)
     config = load_config(options)
@@ -84,8 +87,8 @@ def pool(
     key: Key = None,
 ) -> None:
     """Start one pool's agent and its workers on this host, for a broker that runs already."""
-    from maitred.cli import settings
-    from maitred.cli.house import run_agent
+    from maitred.launcher import settings
+    from maitred.launcher.house import run_agent
 
     options: Options = context.obj
     config = load_config(options)
@@ -115,7 +118,7 @@ def pool(
     told = settings.of_agent(config, name, endpoint, calls, parent=os.getpid(), key_file=key_file)
     who = "1 worker, which registers" if told.size == 1 else f"{told.size} workers, which register"
     print(f"maitred pool {name}: starts {who} at {endpoint}", flush=True)
-    raise typer.Exit(run_agent(told))
+    raise typer.Exit(Exit.FINE if run_agent(told) else Exit.FAILED)
 
 
 def _with_insecure(options: Options, insecure: bool) -> Options:

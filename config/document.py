@@ -1,6 +1,7 @@
 """A configuration as it was written: nested tables, and for each key where it was set. Nothing is judged here but form.
 
 read(path)                     a file
+given(tables)                  an application's own
 apply_environment(...)         MAITRED_POOLS__GENERAL__SIZE=4
 apply_overrides(...)           --set pools.general.size=4
 """
@@ -17,7 +18,7 @@ from typing import Any, cast
 from maitred.config.problems import ConfigError, Problem, shown
 from maitred.config.toml_text import dotted, split_key
 
-__all__ = ["Document", "apply_environment", "apply_overrides", "read", "read_text"]
+__all__ = ["Document", "apply_environment", "apply_overrides", "given", "read", "read_text"]
 
 MAX_FILE_BYTES = 1024 * 1024
 """A configuration is written by hand."""
@@ -125,6 +126,11 @@ def read_text(text: str, name: str) -> Document:
         raise ConfigError([Problem(where, reason=f"no TOML: {error}")]) from None
 
 
+def given(tables: Mapping[str, Any]) -> Document:
+    """The same as dictionaries, of which a copy is taken. Paths are as good as their names."""
+    return Document("the given configuration", _copied(tables), {})
+
+
 def apply_overrides(document: Document, overrides: Sequence[str]) -> list[Problem]:
     """Set what `--set KEY=VALUE` options say, in their order; returns what is malformed."""
     problems: list[Problem] = []
@@ -163,6 +169,14 @@ def parse_value(text: str) -> Any:
         return text
     value = found.get("value")
     return text if len(found) > 1 or isinstance(value, date | time) else value
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(name): _copied(inner) for name, inner in cast("Mapping[Any, Any]", value).items()}
+    if isinstance(value, list | tuple):
+        return [_copied(inner) for inner in cast("Sequence[Any]", value)]
+    return str(value) if isinstance(value, Path) else value
 
 
 def _split_override(text: str) -> tuple[str, str, str]:

@@ -7,15 +7,16 @@ contents is read off the links of the README in each folder, and links to files 
 from __future__ import annotations
 
 import re
-from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
+
+from maitred.protocol.version import VERSION
 
 HERE = Path(__file__).parent
 
 project = "maitred"
 author = "the maitred authors"
-version = release = installed("maitred")
+version = release = VERSION
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 root_doc = "README"

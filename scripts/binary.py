@@ -31,7 +31,8 @@ main()
 """
 
 LEFT_OUT = (
-    *("maitred.benchmarks", "maitred.cli.house", "maitred.cli.processes", "maitred.testing", "maitred.worker"),
+    *("maitred.benchmarks", "maitred.launcher.embedded", "maitred.launcher.house", "maitred.launcher.processes"),
+    *("maitred.testing", "maitred.worker"),
     *("IPython", "PIL", "_pytest", "babel", "cffi", "cryptography", "docutils", "gevent", "hypothesis", "jinja2"),
     *("lib2to3", "markdown_it", "matplotlib", "numpy", "pandas", "pkg_resources", "pycparser", "pydoc_data"),
     *("pytest", "readline", "requests", "setuptools", "snowballstemmer", "sphinx", "sqlite3", "tkinter", "tornado"),

@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from maitred.config.load import built_in_text
+from maitred.config.loading import built_in_text
 from maitred.worker import Service
 
 PAGE = Path(__file__).parents[1] / "docs" / "choosing-a-pool.md"

@@ -9,11 +9,9 @@ with running(general=Pool(service, size=2), neural=other) as house: ...
 from __future__ import annotations
 
 import contextlib
-import inspect
 import os
 import sys
 import tempfile
-import time
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +19,10 @@ from typing import Any
 
 from maitred.broker.core.settings import PoolSettings
 from maitred.broker.settings import BrokerSettings
-from maitred.cli.processes import ChildProcess, start_agent, start_broker
 from maitred.client import Client
+from maitred.launcher.finding import locate
+from maitred.launcher.processes import ChildProcess, start_agent, start_broker
+from maitred.launcher.readiness import require_ready
 from maitred.worker import Service
 from maitred.worker.agent_settings import AgentSettings
 
@@ -32,8 +32,6 @@ DEFAULT_POOL = "general"
 
 READY_TIMEOUT_S = 30.0
 """Within this all workers have to be there."""
-
-READY_POLL_S = 0.005
 
 DEFAULTS: dict[str, Any] = {"log_level": "warning"}
 """Of the broker's settings, where a test says nothing."""
@@ -119,16 +117,9 @@ class House:
         """Wait until each pool has the workers it is to have.
 
         Raises:
-            RuntimeError: it has not, with what the pools say.
+            StartError: it has not, with what the pools say.
         """
-        deadline = time.monotonic() + timeout_s
-        while True:
-            rows = self.client.pools()
-            if all(row["total"] - row["suspect"] >= self._wanted[row["name"]] for row in rows):
-                return
-            if time.monotonic() > deadline or any(row["degraded"] for row in rows):
-                raise RuntimeError(f"the pools are not ready: {rows}")
-            time.sleep(READY_POLL_S)
+        require_ready(self.client, self._wanted, timeout_s)
 
     def close(self) -> None:
         """End everything; what still runs is not waited for."""
@@ -167,8 +158,7 @@ def running(
         pools: further pools by name; a `Pool` where there is more to say than its service.
 
     Raises:
-        StartError: the broker did not start.
-        RuntimeError: a pool did not become ready.
+        StartError: the broker did not start, or a pool did not become ready.
         ValueError: a service is not found at the top level of a module.
     """
     wanted = {name: it if isinstance(it, Pool) else Pool(it) for name, it in pools.items()}
@@ -182,16 +172,3 @@ def running(
             yield house
         finally:
             house.close()
-
-
-def locate(service: Service) -> str:
-    """The adapter's name of a service: the file and the attribute that hold it.
-
-    Raises:
-        ValueError: it is in no module's top level, so no other process can find it.
-    """
-    for module in list(sys.modules.values()):
-        for name, value in vars(module).items() if inspect.ismodule(module) else ():
-            if value is service and getattr(module, "__file__", None):
-                return f"{module.__file__}:{name}"
-    raise ValueError("the service must stand at the top level of a module: its workers are other processes")

@@ -13,10 +13,10 @@ import contextlib
 import os
 import sys
 from collections.abc import Generator, Mapping, Sequence
-from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from maitred.protocol.trace import Trace, checked, read
+from maitred.protocol.version import VERSION
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -153,7 +153,7 @@ def _tracer() -> Tracer:
 
     provider = trace.get_tracer_provider()
     if not _tracers or _tracers[0][0] is not provider:
-        _tracers[:] = [(provider, provider.get_tracer("maitred", metadata.version("maitred")))]
+        _tracers[:] = [(provider, provider.get_tracer("maitred", VERSION))]
     return _tracers[0][1]
 
 

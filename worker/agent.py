@@ -18,7 +18,6 @@ import platform
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from importlib import metadata
 from typing import Any
 
 import msgspec
@@ -31,6 +30,7 @@ from maitred.protocol import messages
 from maitred.protocol.agent import AgentConnection
 from maitred.protocol.errors import MaitredError
 from maitred.protocol.showing import show_nothing
+from maitred.protocol.version import VERSION
 from maitred.transport.context import new_context
 from maitred.transport.endpoints import connect
 from maitred.transport.errors import WouldBlock
@@ -90,7 +90,7 @@ class Agent:
                 settings.pool,
                 platform.node()[:255],
                 os.getpid(),
-                f"maitred {metadata.version('maitred')}",
+                f"maitred {VERSION}",
                 settings.size,
                 settings.least,
                 settings.most,

@@ -23,7 +23,6 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Generator, Sequence
-from importlib import metadata
 from types import FrameType
 
 import zmq
@@ -34,6 +33,7 @@ from maitred.protocol.body import set_out_of_band
 from maitred.protocol.errors import MaitredError
 from maitred.protocol.messages import Register
 from maitred.protocol.showing import show_nothing
+from maitred.protocol.version import VERSION
 from maitred.protocol.worker import ControlConnection, RequestsConnection
 from maitred.tracing import exporting
 from maitred.transport import clock
@@ -158,7 +158,7 @@ def _serve(
         control.start()
         register = Register(
             options.worker, token, options.pool, options.slots, requests.commands(),
-            platform.node()[:255], os.getpid(), f"maitred {metadata.version('maitred')}",
+            platform.node()[:255], os.getpid(), f"maitred {VERSION}",
             prefetch=requests.prefetch, clock=clock.name(), bundles=True,
         )  # fmt: skip
         connection = RequestsConnection(register, requests.running.held, show)

@@ -13,6 +13,7 @@ import psutil
 import zmq
 
 from maitred.benchmarks.results import Environment
+from maitred.protocol.version import VERSION
 
 __all__ = ["cores", "environment", "versions_of"]
 
@@ -29,7 +30,7 @@ def environment() -> Environment:
     commit = _git("rev-parse", "HEAD")
     changed = _git("status", "--porcelain", "--untracked-files=no")
     return Environment(
-        maitred=metadata.version("maitred"),
+        maitred=VERSION,
         commit=commit,
         changed=None if changed is None else bool(changed),
         python=f"{platform.python_implementation()} {platform.python_version()}",

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from maitred.benchmarks.subjects.child import report, settings
 from maitred.benchmarks.subjects.protocol import StartError, Transport
-from maitred.cli.processes import ChildProcess
+from maitred.launcher.processes import ChildProcess
 from maitred.transport.sockets import bind, router
 
 __all__ = ["BareRouter", "bare_router", "serve"]

@@ -21,7 +21,7 @@ from maitred.benchmarks.method.load import Flow, Load
 from maitred.benchmarks.subjects.hosted_process import HostedError, Hosting
 from maitred.benchmarks.subjects.protocol import Payload, Setup, StartError, Transport
 from maitred.benchmarks.subjects.servers import House, house, missing
-from maitred.cli.processes import ChildProcess
+from maitred.launcher.processes import ChildProcess
 
 __all__ = ["Hosted", "HostedCaller", "HostedError", "RunningHosted"]
 

@@ -17,8 +17,8 @@ from maitred.benchmarks.method.load import Load
 from maitred.benchmarks.subjects.child import report, settings
 from maitred.benchmarks.subjects.protocol import StartError
 from maitred.benchmarks.subjects.wire import WireCaller
-from maitred.cli.processes import ChildProcess
 from maitred.client import Client
+from maitred.launcher.processes import ChildProcess
 
 __all__ = ["Rival", "rival", "serve"]
 

@@ -26,7 +26,7 @@ import psutil
 from msgspec import Struct
 
 from maitred.benchmarks.subjects.protocol import StartError
-from maitred.cli.processes import ChildProcess
+from maitred.launcher.processes import ChildProcess
 from maitred.transport.lifeline import die_with_parent
 
 __all__ = ["LOOPBACK", "House", "Server", "binary", "free_port", "house", "missing"]

@@ -18,7 +18,7 @@ from maitred.benchmarks.method.environment import versions_of
 from maitred.benchmarks.subjects.protocol import Setup, StartError, Transport
 from maitred.benchmarks.subjects.zmq_client import ZmqCaller
 from maitred.benchmarks.subjects.zmq_process import Proxy, Worker, no_limit
-from maitred.cli.processes import ChildProcess
+from maitred.launcher.processes import ChildProcess
 from maitred.transport.endpoints import bind
 
 __all__ = ["ZmqDirect", "ZmqHouse", "ZmqProxy", "direct", "libzmq_versions", "proxy", "started"]

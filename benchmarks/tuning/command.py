@@ -22,8 +22,8 @@ from maitred.benchmarks.tuning.sweep import LONG, QUICK, Found, Parameters, TooL
 from maitred.benchmarks.tuning.target import Target, TargetError
 from maitred.benchmarks.tuning.trial import TryError
 from maitred.cli.options import Options, load_config
-from maitred.cli.processes import StartError
 from maitred.config import import_path
+from maitred.launcher.processes import StartError
 
 __all__ = ["tune"]
 

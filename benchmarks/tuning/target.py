@@ -11,8 +11,8 @@ from maitred.benchmarks.subjects.maitred_ import ADAPTER
 from maitred.benchmarks.subjects.protocol import Transport
 from maitred.benchmarks.tuning.knobs import Knob
 from maitred.broker.settings import BrokerSettings
-from maitred.cli import settings
 from maitred.config import Config
+from maitred.launcher import settings
 from maitred.worker.agent_settings import AgentSettings
 
 __all__ = ["InForce", "Target", "TargetError", "default_target", "target_of_adapter", "target_of_pool"]

@@ -6,10 +6,10 @@ Rows are described by their fields, each with a type in one word ("int?" may be 
 from __future__ import annotations
 
 from functools import cache
-from importlib import metadata
 from typing import Any
 
 from maitred.broker.web.operating import COUNTED, OF_A_POOL, OF_A_WORKER
+from maitred.protocol.version import VERSION
 
 __all__ = ["document"]
 
@@ -230,7 +230,7 @@ def document() -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {
             "title": "maitred",
-            "version": metadata.version("maitred"),
+            "version": VERSION,
             "description": "What a broker says of itself, and what an operator may have done.",
         },
         "paths": dict(sorted(paths.items())),

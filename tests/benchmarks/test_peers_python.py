@@ -15,7 +15,6 @@ from typing import Any
 import msgspec
 import psutil
 import pytest
-from user_shell import lives
 
 from maitred.benchmarks.method.load import Load
 from maitred.benchmarks.subjects import hosted, servers
@@ -52,7 +51,12 @@ def family_of(pids: Mapping[str, int]) -> list[psutil.Process]:
 
 def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
     """Who has not ended; an exit code that nobody has asked for is no process."""
-    return [process for process in processes if lives(process)]
+    found: list[psutil.Process] = []
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
 
 
 @pytest.fixture(scope="module", params=EACH)

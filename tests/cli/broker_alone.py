@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from maitred.broker.process import Bound
+from maitred.broker.bound import Bound
 from maitred.broker.settings import BrokerSettings
 from maitred.config.authorized import Authorized, add_authorized
 from maitred.config.key_file import KeyFile, write_key

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from maitred.cli import settings
 from maitred.config import load
+from maitred.launcher import settings
 
 
 def test_both_are_told_of_it(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from maitred.cli import settings
 from maitred.config import load
+from maitred.launcher import settings
 from maitred.protocol import limits
 from maitred.protocol.body import decode_body, encode_body, set_out_of_band
 from maitred.testing import Pool, running

@@ -8,7 +8,7 @@ from typing import Any
 
 from harnesses import HARNESSES, joined
 
-from maitred.config.load import built_in_text
+from maitred.config.loading import built_in_text
 
 VECTORS: dict[str, Any] = json.loads((Path(__file__).parents[2] / "docs" / "protocol-vectors.json").read_text())
 CORPUS = Path(__file__).with_name("corpus")

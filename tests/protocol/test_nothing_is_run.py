@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("protocol", "tracing", "transport", "broker", "client", "worker")
+FOLDERS = ("protocol", "tracing", "transport", "broker", "client", "worker", "launcher")
 
 MODULES = {
     "pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "yaml", "jsonpickle", "runpy",

@@ -8,8 +8,8 @@ from typing import cast
 import pytest
 import trio
 
-from maitred.cli.processes import ChildProcess, StartError
-from maitred.cli.supervision import RESTART_LONGEST_S, Kept
+from maitred.launcher.processes import ChildProcess, StartError
+from maitred.launcher.supervision import RESTART_LONGEST_S, Kept
 
 
 class Dead:

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from maitred.cli.processes import start_agent
+from maitred.launcher.processes import start_agent
 from maitred.testing import House, Pool
 from maitred.worker.agent_settings import AgentSettings
 

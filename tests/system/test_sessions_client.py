@@ -15,7 +15,6 @@ import pytest
 
 from maitred.broker.core.settings import PoolSettings
 from maitred.broker.settings import BrokerSettings
-from maitred.cli.processes import ChildProcess, start_broker
 from maitred.client import AsyncClient, Client, Session
 from maitred.client.errors import (
     MaitredError,
@@ -25,6 +24,7 @@ from maitred.client.errors import (
     SessionNotFound,
     SessionPoolMismatch,
 )
+from maitred.launcher.processes import ChildProcess, start_broker
 from maitred.testing import House, Pool, running
 
 APP = f"{Path(__file__).with_name('app.py')}:service"

@@ -15,8 +15,8 @@ import pytest
 
 from maitred.broker.core.settings import PoolSettings
 from maitred.broker.settings import BrokerSettings
-from maitred.cli.processes import start_broker
 from maitred.client.errors import SessionLost, SessionNotFound, Unavailable
+from maitred.launcher.processes import start_broker
 from maitred.testing import House, Pool, running
 
 APP = f"{Path(__file__).with_name('sessions_app.py')}:"

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import zmq
 
-from maitred.cli.processes import start_agent
 from maitred.client.errors import DeadlineExceeded
+from maitred.launcher.processes import start_agent
 from maitred.protocol import frames, messages
 from maitred.protocol.body import encode_body
 from maitred.protocol.limits import INTERRUPT_AFTER_S

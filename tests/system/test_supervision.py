@@ -15,8 +15,8 @@ import psutil
 import pytest
 from user_shell import ANY_PORT, Shell, ended, left, ready, wait_for
 
-from maitred.cli import settings
 from maitred.config import load
+from maitred.launcher import settings
 
 pytestmark = pytest.mark.slow
 

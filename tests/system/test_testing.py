@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
+from maitred.launcher.finding import locate
 from maitred.testing import House, running
-from maitred.testing.house import locate
 from maitred.worker import Service
 
 pytestmark = pytest.mark.slow

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import psutil
 import zmq
 
-from maitred.cli.processes import ChildProcess, start_agent
+from maitred.launcher.processes import ChildProcess, start_agent
 from maitred.protocol import frames, messages
 from maitred.worker.agent_settings import AgentSettings
 

@@ -1,4 +1,4 @@
-"""`maitred up`: one broker and one agent per pool, started together, watched, restarted, and ended in the right order.
+"""A house: one broker and one agent per pool, started together, watched, restarted, and ended in the right order.
 
 SIGTERM: the broker refuses what is new, waits for what runs, and ends; then the agents do. A second one ends all at once.
 SIGHUP is passed on to the broker, which reads again whose keys may do what; the end of the terminal is a SIGTERM.
@@ -10,26 +10,23 @@ from __future__ import annotations
 
 import os
 import signal
-import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from types import FrameType
 
 import msgspec
 import trio
 
-from maitred.broker.process import Bound
-from maitred.cli import settings
-from maitred.cli.output import Exit
-from maitred.cli.processes import ChildProcess, StartError, launch_broker, listening, start_agent
-from maitred.cli.readiness import described, wait_ready
-from maitred.cli.supervision import Kept, say
-from maitred.config import Config
+from maitred.broker.bound import Bound
+from maitred.launcher.house_settings import HouseSettings
+from maitred.launcher.processes import ChildProcess, StartError, launch_broker, listening, start_agent
+from maitred.launcher.supervision import Kept, say
+from maitred.transport.lifeline import Lifeline
 from maitred.transport.systemd import SHARE, notify, watchdog_s
 from maitred.transport.terminal import Terminal
 from maitred.worker.agent_settings import AgentSettings
 
-__all__ = ["House", "run_agent", "run_house"]
+__all__ = ["House", "run_agent"]
 
 STOPPING = "stopping: what runs is finished first; once more ends it at once"
 
@@ -41,28 +38,35 @@ class House:
     """A broker and its agents.
 
     Args:
-        config: what to run.
-        log_level, log_format: of the broker's log.
-        reload: whether a change of an adapter's files replaces its workers.
+        told: what to run.
+        on_started: awaited when broker and agents have been started and are watched; told where the broker listens.
+        lifeline: held by whoever the house belongs to: at its end all of it ends at once.
     """
 
-    def __init__(self, config: Config, log_level: str, log_format: str, *, reload: bool = False) -> None:
-        self._config = config
-        self._log = (log_level, log_format)
-        self._reload = reload
+    def __init__(
+        self,
+        told: HouseSettings,
+        *,
+        on_started: Callable[[Bound], Awaitable[None]] | None = None,
+        lifeline: Lifeline | None = None,
+    ) -> None:
+        self._told = told
+        self._on_started = on_started
+        self._lifeline = lifeline
         self._terminal = Terminal()
         self._stopping = trio.Event()
-        self._exit = Exit.FINE
+        self._failed = False
         self._bound = Bound([], [], 0)
-        # A pool that is empty while nobody calls needs an agent too: to start workers when somebody does.
-        self._wanted = {name: pool.size.min for name, pool in config.pools.items() if pool.adapter and pool.size.max}
         self._broker = Kept("the broker", self._launch_broker, self._note_bound)
-        self._agents = [Kept(f"the agent of pool {name!r}", partial(self._launch_agent, name)) for name in self._wanted]
+        self._agents = [
+            Kept(f"the agent of pool {agent.pool!r}", partial(self._launch_agent, agent)) for agent in told.agents
+        ]
 
-    async def run(self) -> int:
-        """Run until a signal, or end at once where the broker does not start; returns the exit code."""
+    async def run(self) -> bool:
+        """Run until a signal, or end at once where the broker does not start; returns whether it ended as it should."""
         async with trio.open_nursery() as nursery:
             await nursery.start(self._obey_signals)
+            nursery.start_soon(self._obey_lifeline)
             nursery.start_soon(self._feed_watchdog)
             async with trio.open_nursery() as watching:
                 watching.start_soon(self._start_and_watch)
@@ -70,17 +74,16 @@ class House:
                 watching.cancel_scope.cancel()
             await self._end()
             nursery.cancel_scope.cancel()
-        return self._exit
+        return not self._failed
 
     # --- starting ---
 
     async def _start_and_watch(self) -> None:
-        began = time.monotonic()
         try:
             await self._broker.start()
         except StartError as error:  # the first time nothing is lost by ending: its port is taken, as a rule
             say(str(error))
-            self._exit = Exit.FAILED
+            self._failed = True
             self._stopping.set()
             return
         for agent in self._agents:
@@ -88,7 +91,8 @@ class House:
         async with trio.open_nursery() as nursery:
             for each in (self._broker, *self._agents):
                 nursery.start_soon(each.keep)
-            await self._announce(began)
+            if self._on_started is not None:
+                await self._on_started(self._bound)
 
     async def _feed_watchdog(self) -> None:
         """In the broker's place, while there is none: it comes back, or has ended and the agents finish."""
@@ -100,7 +104,7 @@ class House:
             await trio.sleep(granted_s * SHARE)
 
     def _launch_broker(self) -> ChildProcess:
-        told = settings.of_broker(self._config, *self._log, parent=os.getpid())
+        told = msgspec.structs.replace(self._told.broker, parent=os.getpid())
         if self._bound.pid:  # the system may have chosen the ports: who is started again comes back to them
             clients, workers = self._bound.clients[-1], self._bound.workers[-1]
             http, majordomo = self._bound.http, self._bound.majordomo
@@ -110,19 +114,13 @@ class House:
     async def _note_bound(self, broker: ChildProcess) -> None:
         self._bound = await listening(broker)
 
-    def _launch_agent(self, name: str) -> ChildProcess:
-        workers, clients = self._bound.workers[0], self._bound.clients[0]
-        told = settings.of_agent(self._config, name, workers, clients, parent=os.getpid(), reload=self._reload)
-        return start_agent(msgspec.structs.replace(told, secret=self._bound.secret))
-
-    async def _announce(self, began: float) -> None:
-        """Print the ready line once nothing more is to be waited for."""
-        rows = await trio.to_thread.run_sync(wait_ready, self._bound.clients[0], self._wanted, abandon_on_cancel=True)
+    def _launch_agent(self, told: AgentSettings) -> ChildProcess:
         it = self._bound
-        http = f"http://{it.http}, " if it.http else ""
-        print(f"maitred ready in {time.monotonic() - began:.1f} s: clients {it.clients[-1]} {it.clients[0]}, "
-              f"workers {it.workers[-1]}, {http}pools: {described(rows, self._wanted)}", flush=True)  # fmt: skip
-        notify(READY="1", STATUS=f"serving {described(rows, self._wanted)}")
+        return start_agent(
+            msgspec.structs.replace(
+                told, endpoint=it.workers[0], clients_endpoint=it.clients[0], secret=it.secret, parent=os.getpid()
+            )
+        )
 
     # --- ending ---
 
@@ -133,13 +131,23 @@ class House:
                 if number == signal.SIGHUP and not self._terminal.is_gone():
                     self._reload_broker()
                 elif self._stopping.is_set():
-                    self._exit = Exit.FAILED
-                    for process in _alive([self._broker, *self._agents]):
-                        process.force()
+                    self._failed = True
+                    self._force()
                 else:
-                    say(STOPPING)
+                    if self._lifeline is None:  # who has one sends the signal itself
+                        say(STOPPING)
                     notify(STOPPING="1", STATUS="finishing what runs")
                     self._stopping.set()
+
+    async def _obey_lifeline(self) -> None:
+        if self._lifeline is not None:
+            await self._lifeline.wait_gone()
+            self._force()
+            self._stopping.set()
+
+    def _force(self) -> None:
+        for process in _alive([self._broker, *self._agents]):
+            process.force()
 
     def _reload_broker(self) -> None:
         for process in _alive([self._broker]):
@@ -148,9 +156,10 @@ class House:
 
     async def _end(self) -> None:
         """The broker first, as it knows what still runs; the agents when nothing does."""
-        drains = [pool.drain_timeout_s for pool in self._config.pools.values()]
+        drains = [agent.drain_timeout_s for agent in self._told.agents]
+        broker = self._told.broker
         for kept, drain_s in (
-            ([self._broker], self._config.broker.drain_delay_s + self._config.broker.drain_timeout_s),
+            ([self._broker], broker.drain_delay_s + broker.drain_timeout_s),
             (self._agents, max(drains, default=0)),
         ):
             alive = _alive(kept)
@@ -161,17 +170,12 @@ class House:
                     await process.ended()
             for process in alive:
                 if process.exit_code is None:
-                    self._exit = Exit.FAILED
+                    self._failed = True
                     process.kill()
 
 
-def run_house(config: Config, log_level: str, log_format: str, *, reload: bool = False) -> int:
-    """Run a house until a signal; returns the exit code."""
-    return trio.run(House(config, log_level, log_format, reload=reload).run)
-
-
-def run_agent(told: AgentSettings) -> int:
-    """Run one agent until a signal; returns the exit code."""
+def run_agent(told: AgentSettings) -> bool:
+    """Run one agent until a signal; returns whether it ended as it should."""
     process = start_agent(told, speaks=True)
     stopping = False
 
@@ -184,8 +188,7 @@ def run_agent(told: AgentSettings) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
-    code = process.wait()
-    return Exit.FINE if code == 0 else Exit.FAILED
+    return process.wait() == 0
 
 
 def _alive(kept: Sequence[Kept]) -> list[ChildProcess]:

@@ -17,7 +17,7 @@ import sys
 import msgspec
 import trio
 
-from maitred.broker.process import Bound
+from maitred.broker.bound import Bound
 from maitred.broker.settings import BrokerSettings
 from maitred.transport.systemd import VARIABLES
 from maitred.worker.agent_settings import AgentSettings
@@ -31,8 +31,8 @@ BIND_TIMEOUT_S = 20.0
 """Within this a broker has to say where it listens: it imports a handful of libraries and binds four sockets."""
 
 
-class StartError(Exception):
-    """A process did not start; its own words are on standard error."""
+class StartError(RuntimeError):
+    """A process did not start, or what it is to serve did not; its own words are on standard error."""
 
 
 class ChildProcess:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from maitred.cli.processes import ChildProcess, StartError
+from maitred.launcher.processes import ChildProcess, StartError
 from maitred.worker.backoff import Backoff
 
 __all__ = ["Kept", "say"]

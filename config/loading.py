@@ -9,9 +9,10 @@ import os
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from maitred.config import coherence
-from maitred.config.document import Document, apply_environment, apply_overrides, read, read_text
+from maitred.config.document import Document, apply_environment, apply_overrides, given, read, read_text
 from maitred.config.hardware import Hardware
 from maitred.config.problems import ConfigError, Problem
 from maitred.config.resolve import resolve
@@ -27,7 +28,7 @@ BUILT_IN = f"built-in {FILE_NAME}"
 
 
 def load(
-    path: Path | None,
+    source: Path | Mapping[str, Any] | None,
     *,
     overrides: Sequence[str] = (),
     environ: Mapping[str, str] | None = None,
@@ -36,7 +37,7 @@ def load(
     """Read, override, check and resolve a configuration.
 
     Args:
-        path: the file; None takes `maitred.toml` in the working directory, or else the built-in one.
+        source: the file, or its tables; None takes `maitred.toml` in the working directory, or else the built-in one.
         overrides: `KEY=VALUE`, as given to `--set`; they win over the environment, later ones over earlier ones.
         environ: instead of the process's environment.
         hardware: what `cpus` and `gpus` stand for, instead of this host's.
@@ -44,16 +45,19 @@ def load(
     Raises:
         ConfigError: with everything that is wrong.
     """
-    source = _source(path)
     default = read_text(built_in_text(), BUILT_IN)
-    document = read(source) if source else default
+    if isinstance(source, Mapping):
+        path, document = None, given(source)
+    else:
+        path = source or _in_working_directory()
+        document = read(path) if path else default
     _complete(document, default)
     named = list(document.table("pools"))
     problems = apply_environment(document, os.environ if environ is None else environ)
     problems += apply_overrides(document, overrides)
     problems += _unknown_pools(document, named)
     hardware = hardware or Hardware()
-    config, found = resolve(document, hardware, source.absolute() if source else None)
+    config, found = resolve(document, hardware, path.absolute() if path else None)
     problems += found
     problems += coherence.check(config, document, hardware)
     if problems:
@@ -66,9 +70,7 @@ def built_in_text() -> str:
     return resources.files("maitred.config").joinpath(FILE_NAME).read_text(encoding="utf-8")
 
 
-def _source(path: Path | None) -> Path | None:
-    if path is not None:
-        return path
+def _in_working_directory() -> Path | None:
     here = Path(FILE_NAME)
     return here if here.exists() else None
 
