@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import os
-import stat
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import Annotated, Any, BinaryIO
 
 import typer
 
 from maitred.cli.arguments import parse_object
 from maitred.cli.call import Command, PoolName, Priority, Session, Timeout, saying_that_it_is_stopped
+from maitred.cli.lines import count_lines, is_regular, lines_of
 from maitred.cli.options import Options, duration, talking_to_broker
 from maitred.cli.output import Exit, as_json, counted, fail
 from maitred.client.errors import MaitredError
-from maitred.client.mapping import DEFAULT_MAP_WINDOW
+from maitred.client.mapping import DEFAULT_MAP_WINDOW, NOT_YET
 from maitred.client.progress import shown
 
 __all__ = ["map_lines"]
 
 SHOWN_FAILURES = 10
 """Said on standard error, the first ones; all stand in the output, at their lines' places."""
-
-BLOCK_BYTES = 1 << 20
-"""Read at a time where lines are counted."""
 
 File = Annotated[
     str,
@@ -52,17 +47,18 @@ def map_lines(
     """Run a command for each line of JSON and print the results, a line each, in the same order.
 
     The line of a call that failed is {"error": …}; the others go on, and the exit code is 1. Ctrl-C has all stopped.
-    Lines are read ahead of the results: of a pipe that stands still, results may wait for its next line or its end.
     """
     options: Options = context.obj
     seconds = None if timeout is None else duration(timeout, "--timeout")
-    lines, total = _open(file)
+    lines = _open(file)
+    total = count_lines(lines) if is_regular(lines) else None
+    at_once = total is None or sys.stdout.isatty()
     failures = _Failures()
     with lines, talking_to_broker(options) as client, saying_that_it_is_stopped("what is under way"):
         results = client.map(
             None if pool == "-" else pool,
             command,
-            _arguments(lines),
+            _arguments(lines_of(lines)),
             timeout=seconds,
             priority=priority,
             session=session,
@@ -71,7 +67,7 @@ def map_lines(
         )
         for result in results if quiet else shown(results, total):
             failed = isinstance(result, Exception)
-            print(as_json(failures.note(result) if failed else result), flush=sys.stdout.isatty())
+            print(as_json(failures.note(result) if failed else result), flush=at_once)
             failures.lines += 1
     failures.end()
 
@@ -116,30 +112,19 @@ class _NoObject(Mapping[str, Any]):
         raise ValueError(self._why)
 
 
-def _arguments(lines: Iterable[str]) -> Iterator[Mapping[str, Any]]:
+def _arguments(lines: Iterable[bytes | None]) -> Iterator[Mapping[str, Any]]:
     for line in lines:
         try:
-            yield parse_object(line)
+            yield NOT_YET if line is None else parse_object(line.decode())
         except ValueError as error:
             yield _NoObject(f"no JSON object: {error}")
 
 
-def _open(file: str) -> tuple[TextIO, int | None]:
-    """The lines, and how many there are where that can be told beforehand."""
+def _open(file: str) -> BinaryIO:
     try:
-        lines = sys.stdin if file == "-" else open(file)  # noqa: SIM115 - closed by who reads them
+        lines = sys.stdin.buffer if file == "-" else open(file, "rb")  # noqa: SIM115 - closed by who reads them
     except OSError as error:
         fail(f"{file!r} cannot be read: {error.strerror}", Exit.USAGE)
     if file == "-" and lines.isatty():
         print("maitred: reads a JSON object a line from this terminal; Ctrl-D ends them", file=sys.stderr, flush=True)
-    status = os.fstat(lines.fileno())
-    path = Path(f"/dev/fd/{lines.fileno()}") if file == "-" else Path(file)
-    return lines, _count_lines(path) if stat.S_ISREG(status.st_mode) else None
-
-
-def _count_lines(path: Path) -> int | None:
-    try:
-        with path.open("rb") as file:
-            return sum(block.count(b"\n") for block in iter(lambda: file.read(BLOCK_BYTES), b""))
-    except OSError:
-        return None
+    return lines

@@ -18,6 +18,7 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from msgspec.structs import replace
@@ -27,10 +28,14 @@ from maitred.client.errors import PoolSaturated
 from maitred.protocol.client import Failed, Replied
 from maitred.protocol.messages import LEVEL_FULL, LEVEL_OK
 
-__all__ = ["DEFAULT_MAP_WINDOW", "Item", "MapPlan"]
+__all__ = ["DEFAULT_MAP_WINDOW", "NOT_YET", "Item", "MapPlan"]
 
 DEFAULT_MAP_WINDOW = 64
 """Items under way, or done and not yielded yet: bounds memory, and hides a round trip at thousands of items a second."""
+
+NOT_YET: Mapping[str, Any] = MappingProxyType({})
+"""What an iterable gives that has nothing yet and would not hold results back. It is asked again at once, and so decides
+how long to wait each time."""
 
 LESS_WHEN_FULL = 0.8
 """A pool is full until it is below nine tenths of its bounds. Where all that fills it is this map, one step ends that, and
@@ -66,7 +71,7 @@ class MapPlan:
 
     Args:
         pool, command, options: of each item; `on_saturated="raise"` gives an item up at its first refusal.
-        items: arguments, consumed as there is room.
+        items: arguments, consumed as there is room, or NOT_YET.
         window: items at a time.
         return_exceptions: whether what goes wrong with an item is given at its place instead of being raised there.
 
@@ -103,6 +108,7 @@ class MapPlan:
         self._shrink_at = 0.0
         self._taken = 0
         self._exhausted = False
+        self._source_waits = False
         self._under_way = 0
         self._limit = float(window)
         self._resume_at: float | None = None
@@ -170,6 +176,8 @@ class MapPlan:
     @property
     def wake_at(self) -> float | None:
         """When `due` may have something again by time alone."""
+        if self._source_waits:
+            return 0.0
         if self._places and self._refused:
             return self._places[0][0] if self._resume_at is None else min(self._places[0][0], self._resume_at)
         return self._resume_at
@@ -233,10 +241,13 @@ class MapPlan:
         call, error, ends = None, None, True
         try:
             args = next(self._source)
+            self._source_waits = args is NOT_YET
+            if self._source_waits:
+                return None
             ends = not self._returns
             call = Call(self._pool, self._command, args, self._options)
         except StopIteration:
-            self._exhausted = True
+            self._exhausted, self._source_waits = True, False
             return None
         except Exception as reason:  # of these arguments, or the iterable's own
             error = reason

@@ -38,11 +38,11 @@ class Shell:
             env=self.environment, cwd=self.directory, input=text, capture_output=True, text=True, timeout=50,
         )  # fmt: skip
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
+    def start(self, *words: str, stdin: int | None = None) -> subprocess.Popen[str]:
         process = subprocess.Popen(
             [sys.executable, "-m", "maitred.cli", *words],
-            env=self.environment, cwd=self.directory, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            preexec_fn=_hears_ctrl_c,
+            env=self.environment, cwd=self.directory, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True, preexec_fn=_hears_ctrl_c,
         )  # fmt: skip
         self.started.append(process)
         return process
@@ -52,7 +52,7 @@ class Shell:
         for process in self.started:
             process.kill()
             process.wait()
-            for stream in filter(None, (process.stdout, process.stderr)):
+            for stream in filter(None, (process.stdin, process.stdout, process.stderr)):
                 stream.close()
 
     def json(self, *words: str) -> Any:

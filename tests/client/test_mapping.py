@@ -9,7 +9,7 @@ import pytest
 
 from maitred.client.calls import Backoff, Options
 from maitred.client.errors import EncodeError, PoolSaturated, UnknownCommand
-from maitred.client.mapping import Item, MapPlan
+from maitred.client.mapping import NOT_YET, Item, MapPlan
 from maitred.protocol.body import decode_body, encode_body
 from maitred.protocol.client import Failed, Replied
 
@@ -55,6 +55,19 @@ def test_a_window_of_items_is_taken_and_results_keep_their_order() -> None:
     assert not it.ready
     assert len(send(it)) == 3
     assert taken == list(range(7))
+
+
+def test_a_source_that_has_nothing_yet_is_asked_again_at_once_and_holds_no_result_back() -> None:
+    it = plan(iter([{"n": 1}, NOT_YET, {"n": 2}, NOT_YET]))
+    (first,) = send(it)
+    assert (it.wake_at, it.finished) == (0.0, False)
+    it.arrived(first, echo(first), 0.0)
+    assert it.take() == 1
+    (second,) = send(it)
+    it.arrived(second, echo(second), 0.0)
+    assert it.take() == 2
+    assert send(it) == []
+    assert it.finished
 
 
 def test_it_finishes() -> None:

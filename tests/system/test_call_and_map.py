@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -158,6 +159,44 @@ def test_results_are_in_the_lines_order(shell: Shell) -> None:
     done = shell.maitred("map", "app", "echo", "in.jsonl")
     assert [each["message"] for each in lines(done.stdout)] == ["0", "1", "2"]
     assert shell.maitred("map", "app", "echo", text="").stdout == ""
+
+
+def test_a_pipe_that_stands_still_holds_no_result_back(shell: Shell) -> None:
+    process = shell.start("map", "app", "echo", stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    for number in range(3):
+        process.stdin.write(objects(1))
+        process.stdin.flush()
+        assert json.loads(process.stdout.readline()) == {"message": "0"}, number
+    process.stdin.write('{"message": "the last has no end of line"}')
+    process.stdin.close()
+    process.stdin = None
+    assert json.loads(process.stdout.readline()) == {"message": "the last has no end of line"}
+    assert ended(process)[0] == 0
+
+
+def test_ctrl_c_while_a_pipe_stands_still_is_no_crash(shell: Shell) -> None:
+    process = shell.start("map", "app", "echo", stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(objects(1))
+    process.stdin.flush()
+    assert process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    code, errors = ended(process)
+    assert (code, errors.count("\n")) == (130, 1), errors
+
+
+def test_lines_that_are_no_text_keep_their_places_too(shell: Shell) -> None:
+    process = shell.start("map", "app", "echo", stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    process.stdin.buffer.write(b'{"message": "\xff"}\n{"message": "good"}\n')
+    process.stdin.close()
+    process.stdin = None
+    out, errors = process.communicate(timeout=20)
+    assert [list(each) for each in lines(out)] == [["error"], ["message"]]
+    assert "line 1: ValueError: no JSON object: " in errors
 
 
 def test_failures_keep_their_places_and_the_others_go_on(shell: Shell) -> None:
