@@ -164,11 +164,15 @@ class HandshakeRefusals(Refusals):
         socket: the DEALER, not connected yet; owned by the caller.
         endpoint: where it will be connected to.
         key: what it shows.
+
+    Attributes:
+        met: whether a handshake has succeeded, ever.
     """
 
     def __init__(self, socket: zmq.Socket[bytes], endpoint: str, key: KeyFile | None) -> None:
         super().__init__(endpoint, key)
         self._socket = socket
+        self.met = False
         self._monitor = socket.get_monitor_socket(WATCHED)
         self._monitor.setsockopt(zmq.LINGER, 0)
         self._inbox = Inbox(self._monitor)
@@ -216,7 +220,7 @@ class HandshakeRefusals(Refusals):
 
     def _note(self, number: int, value: int, now: float) -> None:
         if number == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-            self.refusal, self.hung_up = None, 0
+            self.met, self.refusal, self.hung_up = True, None, 0
             self._retry_at, self._retry_s = math.inf, FIRST_RETRY_S
             return
         if number == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:

@@ -46,15 +46,12 @@ from maitred.worker.gpus import GpuError
 from maitred.worker.keeping import Keeping
 from maitred.worker.observing import Observing
 from maitred.worker.reaper import MARK, Reaper, mark, sweep
-from maitred.worker.turned_away import TurnedAway, may_change
+from maitred.worker.turned_away import PATIENCE_S, TurnedAway, may_change
 
 __all__ = ["Agent", "main"]
 
 RETRY_S = 0.02
 """Until the next try to send, while the broker is away."""
-
-PATIENCE_S = 5.0
-"""At the start, after so long without a broker it is said that none answers: its address may be wrong."""
 
 THREAD_CAPS = (
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",

@@ -32,7 +32,7 @@ from maitred.transport.sockets import dealer
 from maitred.worker.own_events import OwnEvents
 from maitred.worker.running import Running
 from maitred.worker.stopping import Stopping
-from maitred.worker.turned_away import TurnedAway
+from maitred.worker.turned_away import PATIENCE_S, TurnedAway
 
 __all__ = ["Control", "terminate_itself"]
 
@@ -129,6 +129,7 @@ class Control:
         inbox = Inbox(socket)
         poller = zmq.Poller()
         turned_away = TurnedAway("this worker")
+        silence_at = math.inf if self._lifeline else time.monotonic() + PATIENCE_S  # an agent says so itself, once
         for source in (socket, refusals.monitor, self._wake_in, self._lifeline):
             if source is not None:
                 poller.register(source, zmq.POLLIN)
@@ -142,6 +143,10 @@ class Control:
             if refusals.monitor in ready or time.monotonic() >= refusals.next_deadline():
                 refusals.look(time.monotonic())
                 turned_away.note(refusals.trouble)
+            if time.monotonic() >= silence_at:
+                silence_at = math.inf
+                if not refusals.met:
+                    turned_away.note_silence(refusals.no_answer(PATIENCE_S).message)
         if self._attached and self._tell(socket):
             socket.linger = LAST_EVENTS_LINGER_MS
 

@@ -11,7 +11,10 @@ from collections.abc import Callable
 
 from maitred.protocol.errors import MaitredError, PermissionDenied, Unauthenticated
 
-__all__ = ["FIRST_PAUSE_S", "LONGEST_PAUSE_S", "TurnedAway", "may_change"]
+__all__ = ["FIRST_PAUSE_S", "LONGEST_PAUSE_S", "PATIENCE_S", "TurnedAway", "may_change"]
+
+PATIENCE_S = 5.0
+"""At the start, after so long without a broker it is said that none answers: its address may be wrong."""
 
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 30.0

@@ -223,6 +223,27 @@ def test_one_from_outside_has_no_agent_and_obeys_the_broker_all_the_same(tmp_pat
             worker.wait()
 
 
+def test_one_from_outside_that_finds_no_broker_says_so_once_and_comes_in_when_there_is_one(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "maitred.worker", "--pool", "general", "--connect", f"ipc://{tmp_path}/broker"]
+    environment = {**os.environ, "PROCESS_APP_NOTES": str(tmp_path / "notes")}
+    worker = subprocess.Popen(
+        [*command, f"{APP}:plain"], env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert worker.stderr is not None
+        said = worker.stderr.readline()
+        assert f"no broker answered at ipc://{tmp_path}/broker within 5 s" in said
+        assert "it goes on trying" in said
+        with socket_of(tmp_path) as router:
+            broker = Broker(router)
+            broker.meet()
+            broker.dismiss(over_control=False)
+            assert worker.communicate(timeout=30) == (None, "")
+    finally:
+        worker.kill()
+        worker.communicate()
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [(["--concurrency", "0"], "from 1 to 1024"), (["--prefetch", "many"], "from 0"), (["--out-of-band", "1"], "1KiB")],
