@@ -193,16 +193,17 @@ class Broker:
     def __exit__(
         self, kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        self.close(drain=kind is None)
+        self.close(drain=_is_meant(kind))
 
     async def __aenter__(self) -> Self:
+        self._forced = False
         await self._in_thread(self.start)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        if kind is None:
+        if _is_meant(kind):
             await self._in_thread(self.close)
         else:
             with anyio.CancelScope(shield=True):
@@ -276,6 +277,11 @@ class Events:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
         return await self._exits.__aexit__(kind, error, trace)
+
+
+def _is_meant(kind: type[BaseException] | None) -> bool:
+    """Whether a block that ends so does as it is meant to; `sys.exit` is nothing gone wrong."""
+    return kind is None or issubclass(kind, SystemExit)
 
 
 def _error_of(call: Callable[[], object]) -> BaseException | None:

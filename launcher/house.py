@@ -118,7 +118,12 @@ class House:
         it = self._bound
         return start_agent(
             msgspec.structs.replace(
-                told, endpoint=it.workers[0], clients_endpoint=it.clients[0], secret=it.secret, parent=os.getpid()
+                told,
+                endpoint=it.workers[0],
+                clients_endpoint=it.clients[0],
+                secret=it.secret,
+                parent=os.getpid(),
+                broker_first=True,
             )
         )
 

@@ -75,8 +75,9 @@ class ChildProcess:
     def read_report(self, timeout_s: float) -> bytes:
         """The first line it says; empty when it ended, or said nothing in time."""
         assert self._popen.stdout is not None
-        ready, _, _ = select.select([self._popen.stdout], [], [], timeout_s)
-        return self._popen.stdout.readline() if ready else b""
+        poll = select.poll()  # not `select`, which cannot wait for the descriptors above 1023 of a busy application
+        poll.register(self._popen.stdout, select.POLLIN)
+        return self._popen.stdout.readline() if poll.poll(timeout_s * 1000) else b""
 
     async def wait_report(self) -> None:
         """Return when there is something to read, or it has ended. Under trio."""

@@ -27,7 +27,8 @@ class AgentSettings(Struct, frozen=True, forbid_unknown_fields=True):
         restart_backoff_max_s: the longest pause.
         restart_budget: deaths within `restart_window_s` after which the pool is degraded.
         restart_window_s: how far back they count.
-        drain_timeout_s: time for what runs to finish after SIGTERM.
+        drain_timeout_s: time for what runs to finish after SIGTERM, and for sessions to end.
+        broker_first: the broker has ended when SIGTERM comes: no session goes on.
         warm_up: as `WorkerOptions`.
         warm_spares: workers besides that have loaded and wait.
         memory_limit_bytes: of one worker, its children included; None: there is none.
@@ -55,6 +56,7 @@ class AgentSettings(Struct, frozen=True, forbid_unknown_fields=True):
     restart_backoff_s: float = 0.1
     restart_backoff_max_s: float = 30.0
     drain_timeout_s: float = 30.0
+    broker_first: bool = False
     least: int = 0
     most: int = 0
     restart_budget: int = 30

@@ -152,6 +152,11 @@ class Child:
             self.doom = self.doom or why
             self._signal(signal.SIGKILL)
 
+    @property
+    def leaving(self) -> bool:
+        """Whether it was asked to end."""
+        return bool(self._farewell)
+
     def terminate(self, why: str) -> None:
         """Ask it to finish what runs, and end, for a cause that its certificate will name."""
         if not self.dead.is_set():

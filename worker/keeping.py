@@ -2,6 +2,7 @@
 
     Start       a process, forked or spawned → wait for its death → certificate, DIED, what is left of its group is ended
     End         SIGTERM; who is not ready yet gets SIGKILL soon after, who is when `drain_timeout_s` is over
+    drain       where the broker hears it, RETIRE of all: each is ended when it holds no request and no session any more
     LetThrough  a byte through a spare one's gate; SPAWNED again, as it is an ordinary one from now on
 
 Besides it looks whether the adapter's files change. What is seen of memory and GPUs, and what follows, is in
@@ -46,6 +47,9 @@ UNREADY_GRACE_S = 2.0
 
 EXIT_UNKNOWN = 255
 """What `multiprocessing` says of a worker whose fork server has ended."""
+
+LAST_WORDS_S = 2.0
+"""From SIGTERM to SIGKILL when the time for sessions is over: for snapshots of those that are left."""
 
 ENDING_S = 0.2
 """A process that is being ended has ended within a fraction of this."""
@@ -118,8 +122,8 @@ class Keeping:
                     self._load_anew(file, order.cause)
                 self._fleet.recycle(order.workers, order.cause)
             case messages.Dismiss():
-                if order.worker in self._children:
-                    self._fleet.dismiss(order.worker, order.cause)
+                if (child := self._children.get(order.worker)) is not None:
+                    self._dismiss(child, order.cause)
                 else:
                     self._tell_death(order.worker)
         self._kick()
@@ -133,12 +137,23 @@ class Keeping:
         return self._observing.states({child.id for child in self._children.values() if child.spare})
 
     def drain(self) -> None:
-        """Have them finish what runs, and end; no other is started."""
+        """Have them finish what runs, and end when their sessions have, if there is time; no other is started."""
         self._draining.set()
         if self._starting.locked() and not any(child.pid for child in self._children.values()):
             self._forks.kill()  # it imports still, and nobody else would wait for it
+        leaving = [child for child in self._children.values() if child.page.ready]
+        if self._settings.broker_first or not self._connection.known:
+            leaving = []
+        for child in leaving:
+            self._connection.retire(child.id, "drain", "its agent ends")
+        self._flush()
+        if self._connection.outgoing:  # the broker is away, and with it who would call
+            leaving = []
         for child in self._children.values():
-            self._end(child, "drain")
+            if child in leaving:
+                self._nursery.start_soon(self._limit_retirement, child)
+            else:
+                self._end(child, "drain")
 
     def kill_all(self) -> None:
         """End all of them at once."""
@@ -191,6 +206,20 @@ class Keeping:
     def _end(self, child: Child, cause: str) -> None:
         child.terminate(cause)
         self._nursery.start_soon(self._limit_end, child, cause)
+
+    def _dismiss(self, child: Child, cause: str) -> None:
+        if not self._draining.is_set():
+            self._fleet.dismiss(child.id, cause)
+        elif not child.leaving:  # the fleet decides nothing any more
+            self._end(child, cause)
+
+    async def _limit_retirement(self, child: Child) -> None:
+        with trio.move_on_after(self._settings.drain_timeout_s):
+            await child.dead.wait()
+        child.terminate("drain")
+        with trio.move_on_after(LAST_WORDS_S):
+            await child.dead.wait()
+        child.kill("drain")
 
     async def _limit_end(self, child: Child, cause: str) -> None:
         grace_s = min(UNREADY_GRACE_S, self._settings.drain_timeout_s)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import resource
 import signal
 import subprocess
 import sys
@@ -86,12 +88,13 @@ def test_with_a_loop(run: object) -> None:
         assert asyncio.run(main()) == 0
 
 
-def test_what_runs_may_finish() -> None:
+@pytest.mark.parametrize("kind", [None, SystemExit])
+def test_what_runs_may_finish(kind: type[BaseException] | None) -> None:
     broker = Broker(APP).start()
     with Client(broker.endpoint) as client:
         future = client.submit("app", "nap", {"seconds": 0.5})
         wait_for(lambda: any(row["busy"] for row in broker.client.pools()))
-        broker.close()
+        broker.__exit__(kind, None, None)
         assert future.result(5) == 0.5
 
 
@@ -176,6 +179,20 @@ def test_all_that_is_wrong_is_said_before_anything_starts() -> None:
 def test_one_worker_of_each_pool_may_be_enough() -> None:
     with Broker({"pools": {"app": {"adapter": SERVICE, "size": 4}}}, ready="one") as broker:
         assert broker.client.execute("app", "nap", {"seconds": 0}) == 0
+
+
+def test_an_application_of_many_descriptors_may_start_it() -> None:
+    """Waiting by `select` ends at descriptor 1023."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
+    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        with Broker(APP) as broker:
+            assert broker.client.execute("app", "nap", {"seconds": 0}) == 0
+    finally:
+        for each in held:
+            os.close(each)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_a_thread_may_start_it_and_end() -> None:

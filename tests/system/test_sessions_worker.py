@@ -92,6 +92,23 @@ def test_a_process_that_has_to_go_takes_its_leave(tmp_path: Path) -> None:
         assert sorted(lines(journal)) == ["closed drain 3", "opened", "opened", "restored 3"]
 
 
+def test_an_agent_that_is_told_to_end_waits_for_the_sessions_of_its_workers() -> None:
+    with running(Pool(f"{APP}fleeting", size=2)) as house:
+        agent = house.agents["general"]
+        with house.client.session("general", ttl=60) as session:
+            _, pid, _ = session.execute("add")
+            agent.terminate()
+            until(lambda: len(house.client.workers()) == 1)  # the one without a session is not missed
+            waiting = house.client.submit("general", "plain")
+            for count in (2, 3, 4):
+                n, found, epoch = execute(session)
+                assert (n, found, epoch) == (count, pid, 1)
+            assert not waiting.done()  # nothing new is given to who goes
+            assert agent.exit_code is None
+            waiting.cancel()
+        assert agent.wait(5) == 0
+
+
 def test_its_time_to_live_ends_it_and_gives_its_memory_back(tmp_path: Path) -> None:
     size = 100 << 20
     with running(Pool(f"{APP}kept")) as house:

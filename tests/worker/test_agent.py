@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -90,6 +91,46 @@ def test_one_that_does_not_end_in_its_time_is_killed(broker: Broker, tmp_path: P
         death = broker.until(lambda: broker.died(worker))
         assert (death.certificate.cause, death.certificate.signal) == ("recycle", "SIGKILL")
         broker.ready(1)
+
+
+def test_at_sigterm_a_worker_ends_when_the_broker_says_that_it_holds_nothing_more(broker: Broker, adapter: str) -> None:
+    with agent(broker, adapter, 2) as process:
+        first, second = broker.ready(2)
+        process.terminate()
+        broker.until(lambda: len(broker.all(Retire)) == 2)
+        assert {retire.worker for retire in broker.all(Retire)} == {first, second}
+        assert {retire.cause for retire in broker.all(Retire)} == {"drain"}
+        broker.order(Resize(3))  # nothing is started any more
+        broker.order(Dismiss(first, "drain"))
+        death = broker.until(lambda: broker.died(first))
+        assert (death.certificate.cause, death.certificate.exit_code) == ("drain", 0)
+        assert (broker.died(second), process.exit_code) == (None, None)
+        broker.order(Dismiss(second, "drain"))
+        broker.until(lambda: broker.died(second))
+        broker.until(lambda: process.exit_code == 0)
+        assert len(broker.all(Spawned)) == 2
+
+
+def test_it_does_not_wait_longer_than_its_time(broker: Broker, adapter: str) -> None:
+    with agent(broker, adapter, 1, drain_timeout_s=0.7) as process:
+        (worker,) = broker.ready(1)
+        began = time.monotonic()
+        process.terminate()
+        death = broker.until(lambda: broker.died(worker))
+        assert (death.certificate.cause, death.certificate.exit_code) == ("drain", 0)
+        assert time.monotonic() - began >= 0.7
+        broker.until(lambda: process.exit_code == 0)
+
+
+@pytest.mark.parametrize("how", ["ends first", "is away"])
+def test_nor_for_a_broker_that_is_gone(broker: Broker, adapter: str, how: str) -> None:
+    with agent(broker, adapter, 2, broker_first=how == "ends first") as process:
+        broker.ready(2)
+        if how == "is away":
+            broker.close()
+            time.sleep(0.3)  # the end of a connection is seen by libzmq's thread
+        process.terminate()
+        assert process.wait(3) == 0
 
 
 def test_recycling_has_another_one_ready_first_one_after_another(broker: Broker, adapter: str) -> None:
