@@ -33,6 +33,7 @@ from maitred.launcher.finding import locate
 from maitred.launcher.house_settings import HouseSettings, of_house
 from maitred.launcher.processes import BIND_TIMEOUT_S, ChildProcess, StartError
 from maitred.worker import Service
+from maitred.worker.loading import being_imported
 
 if TYPE_CHECKING:
     from maitred.client import Event
@@ -50,6 +51,12 @@ OWN = {"clients": "tcp://127.0.0.1:0", "workers": "tcp://127.0.0.1:0", "http": "
 """Of the broker's keys, where the configuration does not say: other ports than any other broker's, and no page."""
 
 NOT_STARTED = "this broker is not running: enter it with `with` or `async with`, or call start()"
+
+
+IMPORTED = (
+    "a broker is started by {adapter!r} while a worker imports that: put what starts it under "
+    '`if __name__ == "__main__":`'
+)
 
 
 class Broker:
@@ -147,8 +154,10 @@ class Broker:
 
         Raises:
             StartError: it did not start, or a pool did not become ready in time; nothing of it runs then.
-            RuntimeError: it runs already.
+            RuntimeError: it runs already, or a worker would start one as it imports its adapter.
         """
+        if adapter := being_imported():
+            raise RuntimeError(IMPORTED.format(adapter=adapter))
         if self._process is not None:
             raise RuntimeError("this broker runs already")
         process = self._process = ChildProcess(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
+from types import ModuleType
 
 from maitred.worker import Service
 
@@ -16,8 +16,10 @@ def locate(service: Service) -> str:
     Raises:
         ValueError: it is in no module's top level, so no other process can find it.
     """
-    for module in list(sys.modules.values()):
-        for name, value in vars(module).items() if inspect.ismodule(module) else ():
-            if value is service and getattr(module, "__file__", None):
-                return f"{module.__file__}:{name}"
+    modules = [module for name, module in list(sys.modules.items()) if name != "__main__"]
+    for module in (*modules, sys.modules["__main__"]):  # a script is imported only where it has the service itself
+        if isinstance(module, ModuleType) and getattr(module, "__file__", None):  # pyright: ignore[reportUnnecessaryIsInstance]
+            for name, value in list(vars(module).items()):
+                if value is service:
+                    return f"{module.__file__}:{name}"
     raise ValueError("the service must stand at the top level of a module: its workers are other processes")

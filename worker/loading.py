@@ -11,7 +11,9 @@ from types import ModuleType
 
 from maitred.worker.service import Service
 
-__all__ = ["AdapterError", "extend_path", "load_service"]
+__all__ = ["AdapterError", "being_imported", "extend_path", "load_service"]
+
+_under_way: list[str] = []
 
 
 class AdapterError(Exception):
@@ -26,6 +28,11 @@ def extend_path(directories: Iterable[str]) -> None:
         sys.path.insert(0, directory)
 
 
+def being_imported() -> str:
+    """The adapter whose module runs just now, as it is imported; "" where none is."""
+    return _under_way[-1] if _under_way else ""
+
+
 def load_service(adapter: str) -> Service:
     """Import an adapter.
 
@@ -36,7 +43,11 @@ def load_service(adapter: str) -> Service:
     module_name, colon, attribute = adapter.rpartition(":")
     if not (module_name and colon and attribute):
         raise AdapterError(f"adapter {adapter!r}: expected module:attribute, as in my_app.service:service")
-    module = _import_file(module_name) if module_name.endswith(".py") else importlib.import_module(module_name)
+    _under_way.append(adapter)
+    try:
+        module = _import_file(module_name) if module_name.endswith(".py") else importlib.import_module(module_name)
+    finally:
+        _under_way.remove(adapter)
     found: object = module
     for name in attribute.split("."):
         if not hasattr(found, name):

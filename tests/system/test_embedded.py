@@ -151,6 +151,50 @@ def test_it_says_why_it_did_not_start(tmp_path: Path) -> None:
     assert time.monotonic() - began < 15
 
 
+LOOPING = """
+from maitred.launcher import Broker
+from maitred.worker import Service
+
+service = Service()
+
+with Broker({"pools": {"app": {"adapter": service, "size": 1}}}) as broker:
+    print("never")
+"""
+
+IMPORTING = """
+from elsewhere import service
+from maitred.launcher import Broker
+
+with Broker({"pools": {"app": {"adapter": service, "size": 1}}}) as broker:
+    print(broker.client.execute("app", "half", {"x": 42}))
+"""
+
+ELSEWHERE = """
+from maitred.worker import Service
+
+service = Service()
+
+@service.command
+def half(x: int) -> int:
+    return x // 2
+"""
+
+
+def test_a_script_that_would_start_it_again_in_its_workers_is_told_so(tmp_path: Path) -> None:
+    (tmp_path / "looping.py").write_text(LOOPING)
+    done = subprocess.run([sys.executable, "looping.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "StartError" in done.stderr.splitlines()[-1]
+    assert 'put what starts it under `if __name__ == "__main__":`' in done.stderr.splitlines()[-1]
+
+
+def test_a_script_whose_service_is_elsewhere_is_not_imported(tmp_path: Path) -> None:
+    (tmp_path / "importing.py").write_text(IMPORTING)
+    (tmp_path / "elsewhere.py").write_text(ELSEWHERE)
+    done = subprocess.run([sys.executable, "importing.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "21\n"), done.stderr
+
+
 def test_it_does_not_wait_for_ever() -> None:
     with pytest.raises(StartError, match="not ready after 1 s: app 0 of 1"):
         Broker(SLOW, ready_timeout=1).start()
