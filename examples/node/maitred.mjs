@@ -15,6 +15,7 @@ const HELLO_INTERVAL_MS = 500; // a HELLO that is not answered is said again
 const PATIENCE_S = 10; // for a broker that is being restarted, beyond its own liveness
 const REMEMBERED_MESSAGES = 1024; // that may be said again to a broker that did not know us
 const LAST_WORDS_MS = 500; // for what is still to leave when a client closes
+const LOOK_AGAIN_MS = 200; // zeromq.js misses now and then that a connection is there (1 of 100 that are made at once)
 const WINDOW_PARTS = 64; // of a stream that the broker may send ahead of its reader
 
 /**
@@ -81,6 +82,7 @@ export class Client {
       heartbeatInterval: 5000,
       heartbeatTimeout: 30_000,
       heartbeatTimeToLive: 30_000,
+      sendTimeout: LOOK_AGAIN_MS,
       sendHighWaterMark: 64,
       receiveHighWaterMark: 64,
       ...(key && { curveServerKey: key.server, curvePublicKey: key.public, curveSecretKey: key.secret }),
@@ -250,6 +252,7 @@ export class Client {
       try {
         await this.#socket.send(this.#outgoing[0]); // waits where there is no connection
       } catch (error) {
+        if (error.code === "EAGAIN") continue;
         return this.#end(unavailable(`cannot send: ${error.message}`, "lost"));
       }
       this.#outgoing.shift();
