@@ -109,6 +109,10 @@ class Broker:
         """Wait until so many workers have registered that live."""
         return self.until(lambda: alive if len(alive := self.alive()) >= count else None)
 
+    def let_in(self) -> list[bytes]:
+        """The same, with those whose ATTACH, by a connection of its own, has not come yet."""
+        return [worker for worker in (*self.registered, *self._registering) if self.died(worker) is None]
+
     def alive(self) -> list[bytes]:
         return [worker for worker in self.registered if self.died(worker) is None]
 

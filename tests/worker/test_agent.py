@@ -141,12 +141,12 @@ def test_recycling_has_another_one_ready_first_one_after_another(broker: Broker,
             broker.until(lambda: len(broker.all(Retire)) == number)  # noqa: B023
             retire = broker.all(Retire)[-1]
             assert retire == Retire(retire.worker, "operator")
-            assert len(broker.alive()) == 3
+            assert len(broker.let_in()) == 3
             broker.order(Dismiss(retire.worker, retire.cause))
             death = broker.until(lambda: broker.died(retire.worker))  # noqa: B023
             assert (death.certificate.cause, death.certificate.exit_code) == ("operator", 0)
         assert {retire.worker for retire in broker.all(Retire)} == set(old)
-        assert len(broker.alive()) == 2
+        assert len(broker.let_in()) == 2
 
 
 def test_who_is_old_is_replaced_and_a_broker_that_restarts_hears_of_it_again(broker: Broker, adapter: str) -> None:
