@@ -52,7 +52,6 @@ OWN = {"clients": "tcp://127.0.0.1:0", "workers": "tcp://127.0.0.1:0", "http": "
 
 NOT_STARTED = "this broker is not running: enter it with `with` or `async with`, or call start()"
 
-
 IMPORTED = (
     "a broker is started by {adapter!r} while a worker imports that: put what starts it under "
     '`if __name__ == "__main__":`'
