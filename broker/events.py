@@ -15,7 +15,8 @@ from maitred.protocol.events import FLOODS, WARNINGS
 from maitred.protocol.own_events import COUNTED_AS, OWN
 
 # structlog imports rich where it is installed, which takes as long as the rest of it (230 ms of processor time, 92 to 132
-# without), to show the variables of each frame of a traceback. They hold keys and what applications send: a log must not have them.
+# without), to show the variables of each frame of a traceback. They hold keys and what applications send: a log must not
+# have them.
 _rich_is_out = "rich" not in sys.modules
 if _rich_is_out:
     sys.modules["rich"] = cast("Any", None)
